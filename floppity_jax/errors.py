@@ -1,0 +1,41 @@
+"""Exceptions that name the argument, its value, the rule it broke and the way out."""
+
+
+class FloppityError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class InvalidInput(FloppityError, ValueError):
+    """An argument breaks a rule.
+
+    Parameters
+    ----------
+    argument : str
+        Name of the argument, as the user wrote it.
+    value : object
+        What was given; shown with ``repr`` and cut to 200 characters.
+    rule : str
+        What is asked of it: a clause that completes "<argument> ...".
+    remedy : str
+        What to do about it: a full sentence.
+    """
+
+    def __init__(self, argument: str, value: object, rule: str, remedy: str) -> None:
+        shown = repr(value)
+        if len(shown) > 200:
+            shown = shown[:197] + "..."
+        super().__init__(f"{argument} = {shown}: {argument} {rule}. {remedy}")
+        self.argument = argument
+        self.value = value
+
+
+class SimulatorError(FloppityError, RuntimeError):
+    """The simulator returned something unusable, or failed too often."""
+
+
+class RunDirectoryError(FloppityError, OSError):
+    """A run directory is in the way, damaged, or holds another run."""
+
+
+class NoLikelihoodError(FloppityError, TypeError):
+    """Something that needs a likelihood was asked of an observation without errors."""
