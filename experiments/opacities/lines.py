@@ -1,5 +1,8 @@
-"""Spectral lines: their record, the HITRAN reader, partition functions and strengths."""
+"""Spectral lines: their record, HITRAN's format, partition functions and strengths."""
 
+import contextlib
+import io
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -32,11 +35,66 @@ class Lines(NamedTuple):
     """HITRAN's isotopologue number within the molecule; 1 is the most abundant."""
 
 
+def read_hitran(
+    records: bytes, molecule: str, wavenumber_min: float, wavenumber_max: float, width_ratio: float
+) -> Lines:
+    """Read lines in HITRAN's 160-character format (Rothman et al. 2005, JQSRT 96, 139).
+
+    Parameters
+    ----------
+    records
+        Content of a ``.par`` file.
+    molecule
+        The molecule the file must hold: "H2O" or "CO2".
+    wavenumber_min, wavenumber_max
+        Lines outside this range are left out [cm-1].
+    width_ratio
+        What takes HITRAN's half width in air to one in H2/He.
+
+    Raises
+    ------
+    ValueError
+        If the file holds another molecule.
+    """
+    dtype = np.dtype(
+        {
+            "names": ["molecule", "isotopologue", "wavenumber", "strength", "gamma", "energy", "n"],
+            "formats": ["S2", "S1", "S12", "S10", "S5", "S10", "S4"],
+            "offsets": [0, 2, 3, 15, 35, 45, 55],
+            "itemsize": records.index(b"\n") + 1,
+        }
+    )
+    table = np.frombuffer(records, dtype)
+    if (table["molecule"].astype(int) != MOLECULES[molecule]).any():
+        raise ValueError(
+            f"records holds molecules {np.unique(table['molecule'])}, but {molecule} has HITRAN "
+            f"number {MOLECULES[molecule]}; give that molecule's file"
+        )
+    wavenumber = table["wavenumber"].astype(float)
+    table = table[(wavenumber > wavenumber_min) & (wavenumber < wavenumber_max)]
+    codes = table["isotopologue"]
+    return Lines(
+        wavenumber=table["wavenumber"].astype(float),
+        strength=table["strength"].astype(float),
+        lower_energy=table["energy"].astype(float),
+        gamma=width_ratio * table["gamma"].astype(float),
+        n_temperature=table["n"].astype(float),
+        isotopologue=np.array([b" 1234567890AB".index(code) for code in codes], int),
+    )
+
+
+def hitran_interface() -> ModuleType:
+    """Import ``hapi``, of the package ``hitran-api``, without the greeting that it prints."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        import hapi
+    return hapi
+
+
 def partition_ratio(molecule: str, isotopologue: int, temperature: float) -> float:
     """Ratio Q(T)/Q(296 K) of total internal partition sums.
 
     From the TIPS-2021 tables (Gamache et al. 2021, JQSRT 271, 107713) in the package
-    ``hitran-api``.
+    ``hitran-api`` (Kochanov et al. 2016, JQSRT 177, 15).
 
     Parameters
     ----------
@@ -47,9 +105,7 @@ def partition_ratio(molecule: str, isotopologue: int, temperature: float) -> flo
     temperature
         Temperature [K].
     """
-    import hapi
-
-    number = MOLECULES[molecule]
+    hapi, number = hitran_interface(), MOLECULES[molecule]
     return float(
         hapi.partitionSum(number, isotopologue, temperature)
         / hapi.partitionSum(number, isotopologue, REFERENCE_TEMPERATURE)
@@ -58,6 +114,19 @@ def partition_ratio(molecule: str, isotopologue: int, temperature: float) -> flo
 
 def molar_mass(molecule: str, isotopologue: int) -> float:
     """Molar mass of an isotopologue [g/mol]."""
-    import hapi
+    return float(hitran_interface().molecularMass(MOLECULES[molecule], isotopologue))
 
-    return float(hapi.molecularMass(MOLECULES[molecule], isotopologue))
+
+def strengths(lines: Lines, molecule: str, temperature: float) -> FloatArray:
+    """Line strengths at a temperature, shape (n_lines,) [cm-1/(molecule cm-2)].
+
+    Simeckova et al. 2006 (JQSRT 98, 130), equation 9, as in HITRAN's definitions.
+    """
+    isotopologues, position = np.unique(lines.isotopologue, return_inverse=True)
+    ratio = np.array([partition_ratio(molecule, int(i), temperature) for i in isotopologues])
+    c2 = SECOND_RADIATION_CONSTANT
+    inverse = 1 / temperature - 1 / REFERENCE_TEMPERATURE
+    boltzmann = np.exp(-c2 * lines.lower_energy * inverse)
+    emission = np.expm1(-c2 * lines.wavenumber / temperature)
+    emission_296 = np.expm1(-c2 * lines.wavenumber / REFERENCE_TEMPERATURE)
+    return lines.strength * boltzmann / ratio[position] * emission / emission_296
