@@ -1,0 +1,43 @@
+"""Forward models: the simulator convention, the embedded model and adapters to other codes.
+
+Each is imported when it is first used, so that a pool worker never loads JAX by accident.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from floppity_jax.simulators.base import batched, jax_batched, simulator_kind
+    from floppity_jax.simulators.floppity import from_floppity
+    from floppity_jax.simulators.opacity import OpacityTable, read_opacities
+    from floppity_jax.simulators.transmission import IsothermalTransmission
+
+_HOME = {
+    "IsothermalTransmission": "transmission",
+    "OpacityTable": "opacity",
+    "batched": "base",
+    "from_floppity": "floppity",
+    "jax_batched": "base",
+    "read_opacities": "opacity",
+    "simulator_kind": "base",
+}
+
+__all__ = [
+    "IsothermalTransmission",
+    "OpacityTable",
+    "batched",
+    "from_floppity",
+    "jax_batched",
+    "read_opacities",
+    "simulator_kind",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

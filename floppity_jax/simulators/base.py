@@ -1,0 +1,81 @@
+"""What a simulator is.
+
+A simulator is a callable that takes one mapping ``{name: float}`` and returns a noise-free
+spectrum: an array ``(channels,)``, or a mapping from dataset name to such an array. It may be a
+function, an object with ``__call__`` or a class of such objects. Two marks widen the convention:
+
+=============  ========================  ====================  =============================
+mark           takes                     returns               runs
+=============  ========================  ====================  =============================
+none           ``{name: float}``         ``(channels,)``       in the pool, one at a time
+`batched`      ``{name: array (n,)}``    ``(n, channels)``     in the pool, a chunk at a time
+`jax_batched`  ``{name: array (n,)}``    ``(n, channels)``     traced, on the device
+=============  ========================  ====================  =============================
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar, cast
+
+from floppity_jax.errors import InvalidInput
+
+Kind = Literal["scalar", "batched", "jax_batched"]
+_Simulator = TypeVar("_Simulator", bound=Callable[..., Any])
+_MARK = "__floppity_kind__"
+
+
+def batched(simulator: _Simulator) -> _Simulator:
+    """Mark a simulator that takes ``{name: array (n,)}`` and returns ``(n, channels)``.
+
+    Parameters
+    ----------
+    simulator
+        Function, callable object or class of callable objects; it is marked in place, so that it
+        pickles as it did.
+    """
+    return _mark(simulator, "batched")
+
+
+def jax_batched(simulator: _Simulator) -> _Simulator:
+    """Mark a `batched` simulator that JAX can trace: it runs on the device, past the pool.
+
+    Parameters
+    ----------
+    simulator
+        As for `batched`.
+    """
+    return _mark(simulator, "jax_batched")
+
+
+def simulator_kind(simulator: Callable[..., Any]) -> Kind:
+    """Which of the three conventions a simulator follows.
+
+    Parameters
+    ----------
+    simulator
+        Any callable.
+
+    Returns
+    -------
+    "scalar", "batched" or "jax_batched"
+
+    Raises
+    ------
+    InvalidInput
+        Where it cannot be called.
+    """
+    if not callable(simulator):
+        raise InvalidInput(
+            "simulator", simulator, "must be callable",
+            "Give a function of one mapping {name: float} that returns a spectrum.",
+        )  # fmt: skip
+    return cast(Kind, getattr(simulator, _MARK, "scalar"))
+
+
+def _mark(simulator: _Simulator, kind: Kind) -> _Simulator:
+    if not callable(simulator):
+        raise InvalidInput(
+            "simulator", simulator, "must be callable",
+            f"Put @{kind} on a function, or on a class that defines __call__.",
+        )  # fmt: skip
+    setattr(simulator, _MARK, kind)
+    return simulator
