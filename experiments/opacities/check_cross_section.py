@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 from cross_section import cross_section, doppler_width, grid_step, lorentz_widths, voigt
-from lines import FloatArray, Lines, read_hitran, strengths
-from make_opacities import H2O_FILE, H2O_WIDTH_RATIO, read_source
+from h2o_lines import h2o_lines
+from lines import FloatArray, Lines, strengths
+from make_opacities import H2O_FILE, read_source
 
 WINDOWS = [(1900.0, 1905.0), (3700.0, 3705.0), (7200.0, 7210.0)]
 """[cm-1]"""
@@ -47,7 +48,7 @@ def main() -> None:
     errors = []
     for low, high in WINDOWS:
         margin = 2 * arguments.cutoff
-        lines = read_hitran(records, "H2O", low - margin, high + margin, H2O_WIDTH_RATIO)
+        lines = h2o_lines(records, low - margin, high + margin)
         for temperature, pressure in STATES:
             at_temperature = strengths(lines, "H2O", temperature)
             doppler = doppler_width("H2O", temperature)

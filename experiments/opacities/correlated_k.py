@@ -10,13 +10,15 @@ SEGMENT = 0.1
 
 
 def g_quadrature(n_g: int) -> tuple[FloatArray, FloatArray]:
-    """Nodes and weights of Gauss-Legendre quadrature over g in [0, 1], each of shape (n_g,).
+    """Nodes and weights over g in [0, 1], each of shape (n_g,).
 
-    A bin's transit height is the scale height times the mean over g of ln k, so no part of the
-    range deserves more points than another, unlike in emission.
+    Gauss-Legendre quadrature in x, with g = 1 - (1 - x)^2: points crowd towards line cores enough
+    to keep the bin's mean cross-section, and not so much as to starve its mean ln k, which is what
+    sets a transit height.
     """
     x, w = np.polynomial.legendre.leggauss(n_g)
-    return (x + 1) / 2, w / 2
+    x, w = (x + 1) / 2, w / 2
+    return 1 - (1 - x) ** 2, 2 * w * (1 - x)
 
 
 def k_distribution(

@@ -1,4 +1,4 @@
-"""Spectral lines: their record, HITRAN's format, partition functions and strengths."""
+"""Spectral lines: their record, partition functions and strengths."""
 
 import contextlib
 import io
@@ -33,54 +33,6 @@ class Lines(NamedTuple):
     """Exponent n of gamma(T) = gamma (296 K / T)^n."""
     isotopologue: NDArray[np.int64]
     """HITRAN's isotopologue number within the molecule; 1 is the most abundant."""
-
-
-def read_hitran(
-    records: bytes, molecule: str, wavenumber_min: float, wavenumber_max: float, width_ratio: float
-) -> Lines:
-    """Read lines in HITRAN's 160-character format (Rothman et al. 2005, JQSRT 96, 139).
-
-    Parameters
-    ----------
-    records
-        Content of a ``.par`` file.
-    molecule
-        The molecule the file must hold: "H2O" or "CO2".
-    wavenumber_min, wavenumber_max
-        Lines outside this range are left out [cm-1].
-    width_ratio
-        What takes HITRAN's half width in air to one in H2/He.
-
-    Raises
-    ------
-    ValueError
-        If the file holds another molecule.
-    """
-    dtype = np.dtype(
-        {
-            "names": ["molecule", "isotopologue", "wavenumber", "strength", "gamma", "energy", "n"],
-            "formats": ["S2", "S1", "S12", "S10", "S5", "S10", "S4"],
-            "offsets": [0, 2, 3, 15, 35, 45, 55],
-            "itemsize": records.index(b"\n") + 1,
-        }
-    )
-    table = np.frombuffer(records, dtype)
-    if (table["molecule"].astype(int) != MOLECULES[molecule]).any():
-        raise ValueError(
-            f"records holds molecules {np.unique(table['molecule'])}, but {molecule} has HITRAN "
-            f"number {MOLECULES[molecule]}; give that molecule's file"
-        )
-    wavenumber = table["wavenumber"].astype(float)
-    table = table[(wavenumber > wavenumber_min) & (wavenumber < wavenumber_max)]
-    codes = table["isotopologue"]
-    return Lines(
-        wavenumber=table["wavenumber"].astype(float),
-        strength=table["strength"].astype(float),
-        lower_energy=table["energy"].astype(float),
-        gamma=width_ratio * table["gamma"].astype(float),
-        n_temperature=table["n"].astype(float),
-        isotopologue=np.array([b" 1234567890AB".index(code) for code in codes], int),
-    )
 
 
 def hitran_interface() -> ModuleType:

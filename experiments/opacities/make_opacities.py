@@ -14,16 +14,19 @@ import numpy as np
 from cia import bin_cia, read_cia
 from co2_lines import co2_lines
 from correlated_k import encode, g_quadrature, k_distribution
-from lines import FloatArray, Lines, read_hitran
+from h2o_lines import h2o_lines
+from lines import FloatArray, Lines
 
 H2O_FILE = "tests/inputs/01_hit12.par"
 CIA_FILES = {
     "H2-H2": "pyratbay/data/CIA/CIA_Borysow_H2H2_0060-7000K_0.6-500um.dat",
     "H2-He": "pyratbay/data/CIA/CIA_Borysow_H2He_0050-7000K_0.5-031um.dat",
 }
-H2O_WIDTH_RATIO = 0.8
-"""Half width of a water line in 85% H2 + 15% He over that in air; see README.md."""
-TEMPERATURES = [100, 150, 200, 300, 400, 550, 700, 900, 1150, 1450, 1850, 2350, 3000]
+TEMPERATURES = [
+    *[100, 130, 165, 205, 250, 300, 360, 430, 520],
+    *[630, 760, 920, 1110, 1340, 1620, 2000, 2450, 3000],
+]
+"""Even in ln T, in which a user interpolates log k [K]."""
 OFFSET, STEP = -36.0, 0.005
 DIFFERENCED_AXES = (0, 1, 3)
 
@@ -71,7 +74,7 @@ def molecule_lines(
 ) -> Iterator[tuple[str, Lines]]:
     """Yield each molecule's name and lines within ``reach`` [cm-1]."""
     records = read_source(arguments.sources, H2O_FILE)
-    yield "H2O", read_hitran(records, "H2O", *reach, H2O_WIDTH_RATIO)
+    yield "H2O", h2o_lines(records, *reach)
     yield "CO2", co2_lines(*reach, max(arguments.temperatures))
 
 
@@ -106,7 +109,8 @@ def provenance(arguments: argparse.Namespace) -> str:
             "experiments/opacities/co2_lines.py",
             "partition functions": "TIPS-2021 (Gamache et al. 2021, JQSRT 271, 107713) in "
             "hitran-api",
-            "broadening": f"H2O: {H2O_WIDTH_RATIO} x HITRAN's width in air; CO2: see co2_lines.py",
+            "broadening": "85% H2 + 15% He; H2O: Barton et al. 2017 (JQSRT 187, 453), by J; "
+            "CO2: see co2_lines.py",
             "CIA": "Borysow tables in pyratbay 2.1.2: " + ", ".join(CIA_FILES.values()),
             "settings": {
                 key: value
