@@ -1,0 +1,116 @@
+"""A trained flow together with the coordinates it was trained in, at the observation."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from floppity_jax.flows.spline_flow import FlowConfig, SplineFlow
+from floppity_jax.typing import Array, Float, Key
+
+# Draws and densities are computed in pieces of this size: one compilation serves any number,
+# and the first draws are the same however many are asked for.
+CHUNK = 8192
+
+
+class Whitening(NamedTuple):
+    """Affine map to zero mean and unit covariance: ``z = mean + cholesky @ white``.
+
+    Attributes
+    ----------
+    mean : array (d,)
+        Mean of the simulations in use.
+    cholesky : array (d, d)
+        Lower Cholesky factor of their covariance.
+    """
+
+    mean: Float[np.ndarray, " d"]
+    cholesky: Float[np.ndarray, "d d"]
+
+    @classmethod
+    def fit(cls, z: Float[np.ndarray, "n d"]) -> Whitening:
+        """Fit on ``z``; a spread too small to measure is kept from being singular."""
+        covariance = np.atleast_2d(np.cov(z.T))
+        floor = 1e-12 * np.trace(covariance) / len(covariance) + 1e-30
+        return cls(z.mean(axis=0), np.linalg.cholesky(covariance + floor * np.eye(len(covariance))))
+
+    def whiten(self, z: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
+        """From prior coordinates to white ones."""
+        return np.linalg.solve(self.cholesky, (z - self.mean).T).T
+
+    def restore(self, white: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
+        """From white coordinates to those of the prior."""
+        return self.mean + white @ self.cholesky.T
+
+    @property
+    def log_determinant(self) -> float:
+        """Log of the volume of ``z`` a unit of white volume takes up."""
+        return float(np.log(np.diag(self.cholesky)).sum())
+
+
+class Density(NamedTuple):
+    """The posterior density of ``z`` at one observation, as one flow has it.
+
+    Attributes
+    ----------
+    graph, parameters
+        The flow, taken apart by ``nnx.split``.
+    context : array (c,)
+        Network input of the observation.
+    whitening : Whitening
+        From the coordinates of the flow to ``z``.
+    """
+
+    graph: nnx.GraphDef[SplineFlow]
+    parameters: Any
+    context: Float[np.ndarray, " c"]
+    whitening: Whitening
+
+    def sample(
+        self, key: Key, n: int, *, base_scale: float = 1.0
+    ) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, " n"]]:
+        """Draw ``n`` values of ``z`` (float64), with the log density they were drawn from."""
+        pieces = [
+            _sample(
+                jax.random.fold_in(key, i), self.graph, self.parameters, self.context, base_scale
+            )
+            for i in range(-(-n // CHUNK))
+        ]
+        white = np.concatenate([np.asarray(z, np.float64) for z, _ in pieces])[:n]
+        log_q = np.concatenate([np.asarray(q, np.float64) for _, q in pieces])[:n]
+        return self.whitening.restore(white), log_q - self.whitening.log_determinant
+
+    def log_prob(self, z: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
+        """Log density of ``z`` (float64)."""
+        white = self.whitening.whiten(np.asarray(z, np.float64))
+        n = len(white)
+        padded = np.pad(white, [(0, -n % CHUNK), (0, 0)]).astype(np.float32)
+        pieces = [
+            _log_prob(self.graph, self.parameters, self.context, padded[i : i + CHUNK])
+            for i in range(0, len(padded), CHUNK)
+        ]
+        log_q = np.concatenate([np.asarray(q, np.float64) for q in pieces] or [np.empty(0)])[:n]
+        return log_q - self.whitening.log_determinant
+
+
+def new_flow(key: Key, dim: int, n_context: int, config: FlowConfig) -> tuple[Any, Any]:
+    """Fresh flow, taken apart into its structure and its parameters."""
+    return nnx.split(SplineFlow(dim, n_context, config, rngs=nnx.Rngs(key)))
+
+
+@functools.partial(jax.jit, static_argnames=("graph",))
+def _sample(
+    key: Key, graph: Any, parameters: Any, context: Array, base_scale: float
+) -> tuple[Array, Array]:
+    flow = nnx.merge(graph, parameters)
+    return flow.sample(key, CHUNK, jnp.asarray(context), base_scale=base_scale)
+
+
+@functools.partial(jax.jit, static_argnames=("graph",))
+def _log_prob(graph: Any, parameters: Any, context: Array, white: Array) -> Array:
+    return nnx.merge(graph, parameters).log_prob(white, jnp.asarray(context))

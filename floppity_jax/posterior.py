@@ -1,0 +1,358 @@
+"""The posterior: draws, densities, and their correction by the true likelihood."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+import jax
+import numpy as np
+from scipy.special import logsumexp
+
+from floppity_jax import noise
+from floppity_jax.density import Density, Whitening, new_flow
+from floppity_jax.errors import InvalidInput, NoLikelihoodError
+from floppity_jax.flows.spline_flow import FlowConfig
+from floppity_jax.observation import Observation
+from floppity_jax.pool import Simulations
+from floppity_jax.priors import ParameterSpace
+from floppity_jax.proposals import effective_sample_size
+from floppity_jax.record import RunRecord
+from floppity_jax.store import Arrays, read_arrays, write_atomically
+from floppity_jax.timing import Stopwatch
+from floppity_jax.typing import Float
+
+if TYPE_CHECKING:
+    import xarray
+
+# Runs the simulator on physical parameters; the text names the piece of work, for the store.
+Evaluate = Callable[[str, Float[np.ndarray, "n d"]], Simulations]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Posterior:
+    """The posterior as the flow has it.
+
+    Made by `Retrieval.run` or `load_posterior`.
+
+    Attributes
+    ----------
+    space : ParameterSpace
+        Parameters and priors.
+    observation : Observation
+        What was observed.
+    density : Density
+        The trained flow at the observation.
+    flow : FlowConfig
+        Its size and shape.
+    record : RunRecord
+        How the run went.
+    evaluate : callable or None
+        Runs the simulator; None for a posterior read from a file.
+    """
+
+    space: ParameterSpace
+    observation: Observation
+    density: Density
+    flow: FlowConfig
+    record: RunRecord
+    evaluate: Evaluate | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Free parameters, in the order of the columns of every ``theta``."""
+        return self.space.names
+
+    def sample(self, n: int, seed: int = 0) -> Float[np.ndarray, "n d"]:
+        """Draw ``n`` parameter sets, in physical units."""
+        _check_count("n", n)
+        with self._time("sampling"):
+            return self.space.to_theta(self.density.sample(jax.random.key(seed), n)[0])
+
+    def log_prob(self, theta: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
+        """Log density per unit of each parameter; minus infinity outside the prior.
+
+        Raises
+        ------
+        InvalidInput
+            Where ``theta`` has not one column for each of ``names``.
+        """
+        theta = self._checked(theta)
+        z = self.space.to_z(theta)
+        inside = np.isfinite(z).all(axis=1)
+        log_q = np.full(len(theta), -np.inf)
+        log_q[inside] = (
+            self.density.log_prob(z[inside])
+            + self.space.log_prior(theta[inside])
+            - _log_standard_normal(z[inside])
+        )
+        return log_q
+
+    def importance_sample(self, n: int, seed: int = 0) -> ImportancePosterior:
+        """Correct the posterior by the true likelihood, at ``n`` simulator calls.
+
+        Draws from the flow are weighted by ``likelihood * prior / q``.
+
+        Raises
+        ------
+        NoLikelihoodError
+            Where the observation has no errors, or no simulator came with a loaded posterior.
+        """
+        _check_count("n", n)
+        if self.evaluate is None:
+            raise NoLikelihoodError(
+                "this posterior has no simulator: give one to load_posterior(path, simulator=...)."
+            )
+        if self.observation.errors is None:
+            noise.residuals(self.observation.values[None], self.observation)
+        with self._time("sampling"):
+            z, log_q = self.density.sample(jax.random.key(seed), n)
+            theta = self.space.to_theta(z)
+        with self._time("simulating"):
+            simulations = self.evaluate(f"importance_seed{seed}_n{n}", theta)
+        spectra = simulations.spectra
+        log_likelihood = noise.log_likelihood(spectra, self.observation).sum(axis=1)
+        # A model that failed has no likelihood: it carries no weight, and is counted.
+        log_weights = np.where(
+            np.isfinite(log_likelihood), log_likelihood + _log_standard_normal(z) - log_q, -np.inf
+        )
+        record = dataclasses.replace(
+            self.record, importance_calls=self.record.importance_calls + n
+        )
+        return ImportancePosterior(
+            **{**_fields(self), "record": record},
+            draws=theta,
+            spectra=spectra,
+            log_weights=log_weights,
+        )
+
+    def to_datatree(self, n: int = 4000, seed: int = 0) -> xarray.DataTree:
+        """Draws and all that is known about them, as an ArviZ DataTree.
+
+        No simulator is called: the groups ``posterior_predictive`` and ``log_likelihood`` are
+        there after `importance_sample` only.
+        """
+        from floppity_jax.datatree import to_datatree
+
+        return to_datatree(self, n, seed)
+
+    def save(self, path: str | pathlib.Path) -> None:
+        """Write the posterior to one ``.npz`` file; `load_posterior` reads it."""
+        arrays, description = self._content()
+        text = np.array(json.dumps(description))
+        write_atomically(
+            pathlib.Path(path), lambda file: np.savez(file, description=text, **arrays)
+        )
+
+    def _content(self) -> tuple[Arrays, dict[str, Any]]:
+        o, whitening = self.observation, self.density.whitening
+        arrays = {
+            **density_arrays(self.density),
+            **{f"observation_{k}": v for k, v in vars(o).items() if isinstance(v, np.ndarray)},
+        }
+        description = {
+            "parameters": self.space.describe(),
+            "dim": len(whitening.mean),
+            "flow": dataclasses.asdict(self.flow),
+            "observation": {"name": o.name, "unit": o.unit},
+            "record": {
+                "seed": self.record.seed,
+                "method": self.record.method,
+                "importance_calls": self.record.importance_calls,
+                "seconds": self.record.seconds,
+                "configuration": self.record.configuration,
+            },
+        }
+        return arrays, description
+
+    def _checked(self, theta: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
+        theta = np.asarray(theta, np.float64)
+        if theta.ndim != 2 or theta.shape[1] != len(self.names):
+            raise InvalidInput(
+                "theta shape", theta.shape, f"must be (n, {len(self.names)})",
+                f"Give one column for each of {self.names}.",
+            )  # fmt: skip
+        return theta
+
+    def _time(self, work: str) -> Any:
+        return Stopwatch(self.record.seconds).time(work)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class ImportancePosterior(Posterior):
+    """The posterior corrected by the true likelihood: weighted draws and the evidence.
+
+    Attributes
+    ----------
+    draws : array (n, d)
+        Drawn from the flow, in physical units.
+    spectra : array (n, channels)
+        Their noise-free spectra.
+    log_weights : array (n,)
+        Log of likelihood times prior over the density of the flow.
+    """
+
+    draws: Float[np.ndarray, "n d"]
+    spectra: Float[np.ndarray, "n channels"]
+    log_weights: Float[np.ndarray, " n"]
+
+    @property
+    def ess(self) -> float:
+        """Effective number of draws, of the weights as they are (Kish)."""
+        return effective_sample_size(self.log_weights)
+
+    @property
+    def efficiency(self) -> float:
+        """Effective number of draws over their number."""
+        return self.ess / len(self.draws)
+
+    @property
+    def log_evidence(self) -> float:
+        """Log of the marginal likelihood."""
+        return float(logsumexp(self.log_weights) - np.log(len(self.draws)))
+
+    @property
+    def log_evidence_error(self) -> float:
+        """Standard error of `log_evidence`."""
+        return float(np.sqrt(max(1 / self.ess - 1 / len(self.draws), 0.0)))
+
+    @property
+    def pareto_k(self) -> float:
+        """Shape of the tail of the weights: below 0.7 they can be trusted (Vehtari et al. 2024)."""
+        return self._smoothed()[1]
+
+    def sample(self, n: int, seed: int = 0) -> Float[np.ndarray, "n d"]:
+        """Draw ``n`` of the weighted parameter sets, with replacement."""
+        return self.draws[self.resample(n, seed)]
+
+    def resample(self, n: int, seed: int = 0) -> np.ndarray:
+        """Rows of ``draws``, picked in proportion to the Pareto-smoothed weights."""
+        _check_count("n", n)
+        weights = np.exp(self._smoothed()[0])
+        rng = np.random.default_rng(seed)
+        return rng.choice(len(self.draws), size=n, p=weights / weights.sum())
+
+    def log_prob(self, theta: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
+        """Log of likelihood times prior over evidence: one simulator call for each row."""
+        theta = self._checked(theta)
+        if self.evaluate is None:
+            raise NoLikelihoodError(
+                "this posterior has no simulator: give one to load_posterior(path, simulator=...)."
+            )
+        log_prior = self.space.log_prior(theta)
+        inside = np.isfinite(log_prior)
+        log_p = np.full(len(theta), -np.inf)
+        spectra = self.evaluate("", theta[inside]).spectra
+        log_likelihood = noise.log_likelihood(spectra, self.observation).sum(axis=1)
+        log_p[inside] = log_likelihood + log_prior[inside] - self.log_evidence
+        return log_p
+
+    def reduced_chi2_best(self) -> float:
+        """Chi square of the best draw over channels less free parameters."""
+        chi2 = (noise.residuals(self.spectra, self.observation) ** 2).sum(axis=1)
+        freedom = self.observation.n_channels - len(self.names)
+        return float(np.nanmin(chi2) / max(freedom, 1))
+
+    def _smoothed(self) -> tuple[Float[np.ndarray, " n"], float]:
+        """Pareto-smoothed log weights, and the shape of their tail (Vehtari et al. 2024)."""
+        from arviz_stats.base import array_stats
+
+        good = np.isfinite(self.log_weights)
+        smoothed, k = array_stats.psislw(self.log_weights[good])
+        log_weights = np.full(len(self.draws), -np.inf)
+        log_weights[good] = smoothed
+        return log_weights, float(k)
+
+    def _content(self) -> tuple[Arrays, dict[str, Any]]:
+        arrays, description = super()._content()
+        own = {"draws": self.draws, "spectra": self.spectra, "log_weights": self.log_weights}
+        return arrays | own, description
+
+
+def load_posterior(
+    path: str | pathlib.Path, *, simulator: Callable[..., Any] | None = None, pool: Any = None
+) -> Posterior:
+    """Read a posterior that `Posterior.save` wrote.
+
+    Parameters
+    ----------
+    path
+        The file.
+    simulator, pool
+        As for `Retrieval`; needed only to correct the posterior again. The history of the rounds
+        stays in the run directory: ``record.rounds`` of a loaded posterior is empty.
+    """
+    from floppity_jax.pool import Pool, simulate
+
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise InvalidInput("path", str(path), "must be a file", "Check the spelling and folder.")
+    arrays = read_arrays(path)
+    description = json.loads(str(arrays.pop("description")))
+    space = ParameterSpace.from_description(description["parameters"])
+    observed = {
+        key.removeprefix("observation_"): value
+        for key, value in arrays.items()
+        if key.startswith("observation_")
+    }
+    observation = Observation(**observed, **description["observation"])
+    flow = FlowConfig(**description["flow"])
+    evaluate: Evaluate | None = None
+    if simulator is not None:
+        host = Pool.of(pool)
+
+        def evaluate(_name: str, theta: Float[np.ndarray, "n d"]) -> Simulations:
+            return simulate(simulator, space.as_mapping(theta), observation, host)
+
+    common: dict[str, Any] = {
+        "space": space,
+        "observation": observation,
+        "density": density_from_arrays(arrays, description["dim"], flow),
+        "flow": flow,
+        "record": RunRecord(**description["record"]),
+        "evaluate": evaluate,
+    }
+    if "log_weights" in arrays:
+        own = {key: arrays[key] for key in ("draws", "spectra", "log_weights")}
+        return ImportancePosterior(**common, **own)
+    return Posterior(**common)
+
+
+def density_arrays(density: Density) -> Arrays:
+    """Return the arrays that rebuild a density."""
+    leaves = jax.tree.leaves(density.parameters)
+    return {
+        **{f"flow_{i:03d}": np.asarray(leaf) for i, leaf in enumerate(leaves)},
+        "context": density.context,
+        "whitening_mean": density.whitening.mean,
+        "whitening_cholesky": density.whitening.cholesky,
+    }
+
+
+def density_from_arrays(arrays: Mapping[str, np.ndarray], dim: int, flow: FlowConfig) -> Density:
+    """Rebuild a density from what `density_arrays` returned."""
+    graph, parameters = new_flow(jax.random.key(0), dim, arrays["context"].size, flow)
+    structure = jax.tree.structure(parameters)
+    leaves = [jax.numpy.asarray(arrays[key]) for key in sorted(arrays) if key.startswith("flow_")]
+    return Density(
+        graph,
+        jax.tree.unflatten(structure, leaves),
+        arrays["context"],
+        Whitening(arrays["whitening_mean"], arrays["whitening_cholesky"]),
+    )
+
+
+def _log_standard_normal(z: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
+    return -0.5 * (z**2 + np.log(2 * np.pi)).sum(axis=1)
+
+
+def _fields(posterior: Posterior) -> dict[str, Any]:
+    return {f.name: getattr(posterior, f.name) for f in dataclasses.fields(Posterior)}
+
+
+def _check_count(argument: str, n: int) -> None:
+    if not isinstance(n, int | np.integer) or n < 1:
+        raise InvalidInput(argument, n, "must be a whole number above 0", "For example 4000.")

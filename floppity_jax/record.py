@@ -1,0 +1,69 @@
+"""What is kept about a run, beside its posterior."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from floppity_jax.training import TrainingRecord
+
+
+@dataclasses.dataclass(frozen=True)
+class RoundInfo:
+    """How a round went.
+
+    Attributes
+    ----------
+    simulations, failures : int
+        Simulator calls of the round, and how many of them failed.
+    used : int
+        Simulations, of all rounds, that the flow learned from.
+    acceptance, proposal_ess : float
+        Share of the proposal's candidates inside the region, and the effective number of
+        independent draws behind the proposed ones.
+    change : float
+        How far the posterior moved from the round before (`sequential.distance`); infinite in
+        round one.
+    training : TrainingRecord
+        Losses and stop reason.
+    """
+
+    simulations: int
+    failures: int
+    used: int
+    acceptance: float
+    proposal_ess: float
+    change: float
+    training: TrainingRecord
+
+
+@dataclasses.dataclass
+class RunRecord:
+    """How a run went.
+
+    Attributes
+    ----------
+    seed : int
+        Of the run.
+    method : str
+        ``"truncated"`` or ``"apt"``.
+    rounds : list of RoundInfo
+        One a round.
+    importance_calls : int
+        Simulator calls spent on correcting the posterior.
+    seconds : dict of str to float
+        Spent ``simulating``, ``compiling``, ``training`` and ``sampling``.
+    configuration : str
+        The text that set the run up.
+    """
+
+    seed: int
+    method: str
+    rounds: list[RoundInfo] = dataclasses.field(default_factory=list)
+    importance_calls: int = 0
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+    configuration: str = ""
+
+    @property
+    def simulator_calls(self) -> int:
+        """Every call, failed ones and those of importance sampling included."""
+        return sum(r.simulations for r in self.rounds) + self.importance_calls

@@ -1,0 +1,50 @@
+"""Seconds spent, by kind of work; compilation is told apart from what it interrupts."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+import jax.monitoring
+
+_COMPILE_EVENTS = (
+    "/jax/core/compile/jaxpr_to_mlir_module_duration",
+    "/jax/core/compile/backend_compile_duration",
+)
+_compiled_seconds = 0.0
+
+
+def _listen(event: str, duration: float, **_: object) -> None:
+    global _compiled_seconds  # noqa: PLW0603 JAX reports to a process-wide listener
+    if event in _COMPILE_EVENTS:
+        _compiled_seconds += duration
+
+
+jax.monitoring.register_event_duration_secs_listener(_listen)
+
+
+class Stopwatch:
+    """Adds up seconds of ``simulating``, ``compiling``, ``training`` and ``sampling``.
+
+    Parameters
+    ----------
+    seconds
+        Where to add them up; a new account unless given.
+    """
+
+    def __init__(self, seconds: dict[str, float] | None = None) -> None:
+        self.seconds = {} if seconds is None else seconds
+        for work in ("simulating", "compiling", "training", "sampling"):
+            self.seconds.setdefault(work, 0.0)
+
+    @contextlib.contextmanager
+    def time(self, work: str) -> Iterator[None]:
+        """Count the seconds inside as ``work``, but those that JAX compiled as ``compiling``."""
+        start, compiled = time.perf_counter(), _compiled_seconds
+        try:
+            yield
+        finally:
+            compiling = _compiled_seconds - compiled
+            self.seconds["compiling"] += compiling
+            self.seconds[work] += time.perf_counter() - start - compiling
