@@ -55,15 +55,26 @@ def hydrostatic_levels(height: Any, scale_height: Any) -> Levels:
     """
     lowest = 1 / _LAST_EXACT
     bottom = 1 - scale_height * height[0]  # R / r of the lowest level
-    inverse = 1 - scale_height * height
-    kept = jnp.maximum(inverse, lowest)
-    beyond = jnp.maximum(lowest - inverse, 0) / (lowest * _STRETCH)
-    radius = (1 + _STRETCH * jnp.log1p(beyond)) / kept
+    kept, beyond = _inverse_radius(height, scale_height)
     slope = scale_height / kept**2 / (1 + beyond)
     # bottom - kept, without the cancellation that a thin atmosphere would suffer in float32
     fall = jnp.minimum(scale_height * (height - height[0]), bottom - lowest)
     rise = fall / (bottom * kept) + _STRETCH / lowest * jnp.log1p(beyond)
-    return Levels(radius, slope, rise * (2 / bottom + rise))
+    return Levels(radius_at(height, scale_height), slope, rise * (2 / bottom + rise))
+
+
+def radius_at(height: Any, scale_height: Any) -> jax.Array:
+    """Radius at heights y, as in `hydrostatic_levels`; lengths in reference radii."""
+    kept, beyond = _inverse_radius(height, scale_height)
+    return (1 + _STRETCH * jnp.log1p(beyond)) / kept
+
+
+def _inverse_radius(height: Any, scale_height: Any) -> tuple[jax.Array, jax.Array]:
+    """R/r where the exact law holds, 1/3 beyond; and t/a, how far beyond."""
+    lowest = 1 / _LAST_EXACT
+    inverse = 1 - scale_height * height
+    beyond = jnp.maximum(lowest - inverse, 0) / (lowest * _STRETCH)
+    return jnp.maximum(inverse, lowest), beyond
 
 
 def slant_quadrature(levels: int, step: float) -> np.ndarray:
@@ -149,10 +160,9 @@ def annulus_weights(start: Any, levels: int) -> jax.Array:
     index = np.arange(-1, levels + 1)
     top = _kernel_integral(jnp.asarray(levels - 1.0 - index, jnp.result_type(start)))
     weights = top - _kernel_integral(start - index)
-    ends = np.zeros((levels + 2, levels))
-    ends[1:-1] = np.eye(levels)
-    ends[0, :2] = ends[-1, :-3:-1] = 2, -1
-    return weights @ jnp.asarray(ends, weights.dtype)
+    straight = np.zeros(levels, weights.dtype)
+    straight[:2] = 2, -1
+    return weights[1:-1] + weights[0] * straight + weights[-1] * straight[::-1]
 
 
 def _kernel_integral(u: Any) -> jax.Array:

@@ -23,6 +23,7 @@ from floppity_jax.simulators.opacity import (
 from floppity_jax.simulators.slant import (
     annulus_weights,
     hydrostatic_levels,
+    radius_at,
     slant_paths,
     slant_quadrature,
 )
@@ -234,7 +235,7 @@ class IsothermalTransmission:
         mixing = jnp.stack([theta[f"X_{gas}"] for gas in MOLECULES])
         background = jnp.maximum(1 - mixing.sum(), 0)
         mass = background * sum(BACKGROUND[gas] * MASS[gas] for gas in BACKGROUND)
-        mass += mixing @ jnp.asarray([MASS[gas] for gas in MOLECULES], dtype)
+        mass += jnp.sum(mixing * jnp.asarray([MASS[gas] for gas in MOLECULES], dtype))
 
         radius = theta["radius"] * R_JUP
         gravity = jnp.exp(theta["log_g"] * _LN_10)
@@ -257,10 +258,7 @@ class IsothermalTransmission:
             deck = jnp.clip(deck, 0, self._height.size - 1)
         else:
             deck = jnp.zeros((), dtype)
-        opaque = hydrostatic_levels(
-            jnp.stack([jnp.asarray(self._height[0], dtype), self._height[0] + deck * self._step]),
-            scale_height,
-        ).radius[1]
+        opaque = radius_at(self._height[0] + deck * self._step, scale_height)
         annuli = annulus_weights(deck, self._height.size) * 2 * at.radius * at.slope * self._step
         area = opaque**2 + _matmul(annuli, 1 - transmission)
         scale = (radius / (self.star_radius * R_SUN)) ** 2
