@@ -1,3 +1,82 @@
-"""Neural posterior estimation for exoplanet and brown-dwarf spectra, in JAX."""
+"""Neural posterior estimation for exoplanet and brown-dwarf spectra, in JAX.
+
+Names are imported when they are first used: ``import floppity_jax`` itself loads nothing heavy,
+and the worker processes of a pool never load JAX.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from floppity_jax import simulators
+    from floppity_jax.flows.spline_flow import FlowConfig
+    from floppity_jax.observation import Observation, read_observation
+    from floppity_jax.pool import Pool
+    from floppity_jax.posterior import Posterior, load_posterior
+    from floppity_jax.priors import (
+        Fixed,
+        LogNormal,
+        LogUniform,
+        Normal,
+        Tied,
+        TruncatedNormal,
+        Uniform,
+    )
+    from floppity_jax.retrieval import Retrieval
+    from floppity_jax.simulators import batched, jax_batched
+    from floppity_jax.training import TrainingConfig
 
 __version__ = "0.1.0"
+
+_HOME = {
+    "Fixed": "priors",
+    "FlowConfig": "flows.spline_flow",
+    "LogNormal": "priors",
+    "LogUniform": "priors",
+    "Normal": "priors",
+    "Observation": "observation",
+    "Pool": "pool",
+    "Posterior": "posterior",
+    "Retrieval": "retrieval",
+    "Tied": "priors",
+    "TrainingConfig": "training",
+    "TruncatedNormal": "priors",
+    "Uniform": "priors",
+    "batched": "simulators.base",
+    "jax_batched": "simulators.base",
+    "load_posterior": "posterior",
+    "read_observation": "observation",
+}
+
+__all__ = [
+    "Fixed",
+    "FlowConfig",
+    "LogNormal",
+    "LogUniform",
+    "Normal",
+    "Observation",
+    "Pool",
+    "Posterior",
+    "Retrieval",
+    "Tied",
+    "TrainingConfig",
+    "TruncatedNormal",
+    "Uniform",
+    "batched",
+    "jax_batched",
+    "load_posterior",
+    "read_observation",
+    "simulators",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "simulators":
+        return importlib.import_module("floppity_jax.simulators")
+    if name in _HOME:
+        return getattr(importlib.import_module(f"floppity_jax.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'floppity_jax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -101,6 +102,30 @@ class Density(NamedTuple):
 def new_flow(key: Key, dim: int, n_context: int, config: FlowConfig) -> tuple[Any, Any]:
     """Fresh flow, taken apart into its structure and its parameters."""
     return nnx.split(SplineFlow(dim, n_context, config, rngs=nnx.Rngs(key)))
+
+
+def density_arrays(density: Density) -> dict[str, np.ndarray]:
+    """Return the arrays that rebuild a density."""
+    leaves = jax.tree.leaves(density.parameters)
+    return {
+        **{f"flow_{i:03d}": np.asarray(leaf) for i, leaf in enumerate(leaves)},
+        "context": density.context,
+        "whitening_mean": density.whitening.mean,
+        "whitening_cholesky": density.whitening.cholesky,
+    }
+
+
+def density_from_arrays(arrays: Mapping[str, np.ndarray], dim: int, flow: FlowConfig) -> Density:
+    """Rebuild a density from what `density_arrays` returned."""
+    graph, parameters = new_flow(jax.random.key(0), dim, arrays["context"].size, flow)
+    structure = jax.tree.structure(parameters)
+    leaves = [jnp.asarray(arrays[key]) for key in sorted(arrays) if key.startswith("flow_")]
+    return Density(
+        graph,
+        jax.tree.unflatten(structure, leaves),
+        arrays["context"],
+        Whitening(arrays["whitening_mean"], arrays["whitening_cholesky"]),
+    )
 
 
 @functools.partial(jax.jit, static_argnames=("graph",))

@@ -5,19 +5,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 from scipy.special import logsumexp
 
 from floppity_jax import noise
-from floppity_jax.density import Density, Whitening, new_flow
+from floppity_jax.density import Density, density_arrays, density_from_arrays
 from floppity_jax.errors import InvalidInput, NoLikelihoodError
 from floppity_jax.flows.spline_flow import FlowConfig
 from floppity_jax.observation import Observation
-from floppity_jax.pool import Simulations
+from floppity_jax.pool import Pool, Simulations, simulate
 from floppity_jax.priors import ParameterSpace
 from floppity_jax.proposals import effective_sample_size
 from floppity_jax.record import RunRecord
@@ -69,8 +69,7 @@ class Posterior:
     def sample(self, n: int, seed: int = 0) -> Float[np.ndarray, "n d"]:
         """Draw ``n`` parameter sets, in physical units."""
         _check_count("n", n)
-        with self._time("sampling"):
-            return self.space.to_theta(self.density.sample(jax.random.key(seed), n)[0])
+        return self.space.to_theta(self.density.sample(jax.random.key(seed), n)[0])
 
     def log_prob(self, theta: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
         """Log density per unit of each parameter; minus infinity outside the prior.
@@ -108,10 +107,11 @@ class Posterior:
             )
         if self.observation.errors is None:
             noise.residuals(self.observation.values[None], self.observation)
-        with self._time("sampling"):
+        stopwatch = Stopwatch(dict(self.record.seconds))
+        with stopwatch.time("sampling"):
             z, log_q = self.density.sample(jax.random.key(seed), n)
             theta = self.space.to_theta(z)
-        with self._time("simulating"):
+        with stopwatch.time("simulating"):
             simulations = self.evaluate(f"importance_seed{seed}_n{n}", theta)
         spectra = simulations.spectra
         log_likelihood = noise.log_likelihood(spectra, self.observation).sum(axis=1)
@@ -120,7 +120,9 @@ class Posterior:
             np.isfinite(log_likelihood), log_likelihood + _log_standard_normal(z) - log_q, -np.inf
         )
         record = dataclasses.replace(
-            self.record, importance_calls=self.record.importance_calls + n
+            self.record,
+            importance_calls=self.record.importance_calls + n,
+            seconds=stopwatch.seconds,
         )
         return ImportancePosterior(
             **{**_fields(self), "record": record},
@@ -176,9 +178,6 @@ class Posterior:
                 f"Give one column for each of {self.names}.",
             )  # fmt: skip
         return theta
-
-    def _time(self, work: str) -> Any:
-        return Stopwatch(self.record.seconds).time(work)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -261,7 +260,8 @@ class ImportancePosterior(Posterior):
         from arviz_stats.base import array_stats
 
         good = np.isfinite(self.log_weights)
-        smoothed, k = array_stats.psislw(self.log_weights[good])
+        # psislw takes log likelihoods to be divided by, the inverse of weights
+        smoothed, k = array_stats.psislw(-self.log_weights[good])
         log_weights = np.full(len(self.draws), -np.inf)
         log_weights[good] = smoothed
         return log_weights, float(k)
@@ -285,8 +285,6 @@ def load_posterior(
         As for `Retrieval`; needed only to correct the posterior again. The history of the rounds
         stays in the run directory: ``record.rounds`` of a loaded posterior is empty.
     """
-    from floppity_jax.pool import Pool, simulate
-
     path = pathlib.Path(path)
     if not path.is_file():
         raise InvalidInput("path", str(path), "must be a file", "Check the spelling and folder.")
@@ -319,30 +317,6 @@ def load_posterior(
         own = {key: arrays[key] for key in ("draws", "spectra", "log_weights")}
         return ImportancePosterior(**common, **own)
     return Posterior(**common)
-
-
-def density_arrays(density: Density) -> Arrays:
-    """Return the arrays that rebuild a density."""
-    leaves = jax.tree.leaves(density.parameters)
-    return {
-        **{f"flow_{i:03d}": np.asarray(leaf) for i, leaf in enumerate(leaves)},
-        "context": density.context,
-        "whitening_mean": density.whitening.mean,
-        "whitening_cholesky": density.whitening.cholesky,
-    }
-
-
-def density_from_arrays(arrays: Mapping[str, np.ndarray], dim: int, flow: FlowConfig) -> Density:
-    """Rebuild a density from what `density_arrays` returned."""
-    graph, parameters = new_flow(jax.random.key(0), dim, arrays["context"].size, flow)
-    structure = jax.tree.structure(parameters)
-    leaves = [jax.numpy.asarray(arrays[key]) for key in sorted(arrays) if key.startswith("flow_")]
-    return Density(
-        graph,
-        jax.tree.unflatten(structure, leaves),
-        arrays["context"],
-        Whitening(arrays["whitening_mean"], arrays["whitening_cholesky"]),
-    )
 
 
 def _log_standard_normal(z: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:

@@ -63,7 +63,7 @@ class State(NamedTuple):
     spectra : array (n, channels)
         Their noise-free spectra.
     inside : array (n,)
-        Which of them lie in every region so far.
+        Which of them are in use: all for ``apt``, else those in every region so far.
     features : Features or None
         Inputs of the current flow.
     density : Density or None
@@ -106,18 +106,38 @@ def add(
     )
 
 
+class Fit(NamedTuple):
+    """What a round learned.
+
+    Attributes
+    ----------
+    density : Density
+        The posterior.
+    features : Features
+        Inputs of its flow.
+    log_threshold : float
+        Least log density inside its highest-density region.
+    record : TrainingRecord
+        Losses and stop reason.
+    """
+
+    density: Density
+    features: Features
+    log_threshold: float
+    record: TrainingRecord
+
+
 def learn(
     key: Key,
     problem: Problem,
     state: State,
     *,
     report: Callable[[int, float], None] = lambda epoch, loss: None,
-) -> tuple[State, TrainingRecord]:
-    """Train the flow on the simulations in use; return the state with the new posterior."""
+) -> Fit:
+    """Train the flow on the simulations in use."""
     key_flow, key_set, key_fit, key_region = jax.random.split(key, 4)
     goes_on = problem.method == "apt" and state.density is not None
-    used = state.inside if problem.method == "truncated" else np.ones(len(state.z), bool)
-    z, spectra = state.z[used], state.spectra[used]
+    z, spectra = state.z[state.inside], state.spectra[state.inside]
     if goes_on:
         features, whitening = state.features, state.density.whitening
         graph, parameters = state.density.graph, state.density.parameters
@@ -138,17 +158,17 @@ def learn(
     parameters, record = training.fit(
         key_fit, graph, parameters, data, problem.training, atomic=goes_on, report=report
     )
-    context = observed_input(features, problem.observation)
-    density = Density(graph, parameters, context, whitening)
-    state = state._replace(features=features, density=density)
-    return _narrow(key_region, problem, state), record
+    density = Density(graph, parameters, observed_input(features, problem.observation), whitening)
+    region = proposals.highest_density_region(key_region, density)
+    return Fit(density, features, region.log_threshold, record)
 
 
-def _narrow(key: Key, problem: Problem, state: State) -> State:
-    """Add the region of the new posterior, and note which simulations it leaves outside."""
-    if problem.method != "truncated":
+def update(problem: Problem, state: State, fit: Fit) -> State:
+    """Take up what was learned, and for ``truncated`` leave out what lies beyond its region."""
+    state = state._replace(features=fit.features, density=fit.density)
+    if problem.method == "apt":
         return state
-    region = proposals.highest_density_region(key, state.density)
+    region = proposals.Region(fit.density, fit.log_threshold)
     return state._replace(
         regions=[*state.regions, region], inside=state.inside & region.contains(state.z)
     )

@@ -1,0 +1,40 @@
+"""What a round learned, as plain arrays and back: all that resuming needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from floppity_jax.density import density_arrays, density_from_arrays
+from floppity_jax.features import Features
+from floppity_jax.flows.spline_flow import FlowConfig
+from floppity_jax.sequential import Fit
+from floppity_jax.training import StopReason, TrainingRecord
+
+
+def fit_arrays(fit: Fit) -> dict[str, np.ndarray]:
+    """Return the arrays that rebuild a fit."""
+    return {
+        **density_arrays(fit.density),
+        **{f"features_{name}": np.asarray(v) for name, v in fit.features._asdict().items()},
+        "log_threshold": np.array(fit.log_threshold),
+        "train_loss": np.array(fit.record.train_loss),
+        "validation_loss": np.array(fit.record.validation_loss),
+        "stop_reason": np.array(fit.record.reason.name),
+    }
+
+
+def fit_from_arrays(arrays: Mapping[str, np.ndarray], dim: int, flow: FlowConfig) -> Fit:
+    """Rebuild a fit from what `fit_arrays` returned."""
+    features = {name: arrays[f"features_{name}"] for name in Features._fields}
+    return Fit(
+        density_from_arrays(arrays, dim, flow),
+        Features(**{**features, "noise": float(features["noise"])}),
+        float(arrays["log_threshold"]),
+        TrainingRecord(
+            arrays["train_loss"].tolist(),
+            arrays["validation_loss"].tolist(),
+            StopReason[str(arrays["stop_reason"])],
+        ),
+    )

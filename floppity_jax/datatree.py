@@ -1,0 +1,118 @@
+"""Posteriors as ArviZ DataTrees."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+import floppity_jax
+from floppity_jax import noise
+from floppity_jax.posterior import ImportancePosterior, Posterior
+from floppity_jax.record import RunRecord
+from floppity_jax.typing import Float
+
+if TYPE_CHECKING:
+    import xarray
+
+
+def to_datatree(posterior: Posterior, n: int, seed: int) -> xarray.DataTree:
+    """Return ``n`` draws with the groups and attributes of the design.
+
+    Groups: ``posterior`` and ``prior`` (one chain), ``sample_stats`` (``log_prob``, and
+    ``log_weight`` of the draws of a corrected posterior), ``observed_data``, ``constant_data``,
+    ``rounds``; after importance sampling also ``posterior_predictive`` (noise-free spectra) and
+    ``log_likelihood``, of the same draws.
+    """
+    from arviz_base import from_dict
+
+    space, observation = posterior.space, posterior.observation
+    name = observation.name
+    channel = f"channel_{name}"
+    prior = space.to_theta(np.asarray(jax.random.normal(jax.random.key(seed), (n, len(space.names)))))
+    groups: dict[str, dict[str, Any]] = {"prior": _columns(space.names, prior)}
+    if isinstance(posterior, ImportancePosterior):
+        rows = posterior.resample(n, seed)
+        theta, spectra = posterior.draws[rows], posterior.spectra[rows]
+        log_likelihood = noise.log_likelihood(spectra, observation)
+        log_prob = log_likelihood.sum(1) + space.log_prior(theta) - posterior.log_evidence
+        groups["posterior_predictive"] = {name: spectra[None]}
+        groups["log_likelihood"] = {name: log_likelihood[None]}
+        groups["sample_stats"] = {"log_weight": posterior.log_weights[rows][None]}
+    else:
+        theta = posterior.sample(n, seed)
+        log_prob = posterior.log_prob(theta)
+        groups["sample_stats"] = {}
+    groups["sample_stats"]["log_prob"] = log_prob[None]
+    groups["posterior"] = _columns(space.names, theta)
+    constant = {"wavelength": observation.wavelength, "bin_width": observation.bin_width,
+                "error": observation.errors}  # fmt: skip
+    groups["observed_data"] = {name: observation.values}
+    groups["constant_data"] = {f"{k}_{name}": v for k, v in constant.items() if v is not None}
+    dims = {name: [channel], **{key: [channel] for key in groups["constant_data"]}}
+    order = ("posterior", "posterior_predictive", "log_likelihood", "sample_stats", "prior",
+             "observed_data", "constant_data")  # fmt: skip
+    tree = from_dict({key: groups[key] for key in order if groups.get(key)}, dims=dims)
+    _describe(tree, posterior)
+    tree["rounds"] = _rounds(posterior.record)
+    return tree
+
+
+def _columns(names: tuple[str, ...], theta: Float[np.ndarray, "n d"]) -> dict[str, np.ndarray]:
+    return {name: theta[None, :, i] for i, name in enumerate(names)}
+
+
+def _describe(tree: xarray.DataTree, posterior: Posterior) -> None:
+    """Put units, labels, and the numbers of the run into the attributes."""
+    for group in ("posterior", "prior"):
+        for name, prior in posterior.space.priors.items():
+            tree[group][name].attrs.update(
+                unit=prior.unit, label=prior.label or name, scale=prior.scale
+            )
+    observation, record = posterior.observation, posterior.record
+    for group in ("observed_data", "posterior_predictive"):
+        if group in tree.children:
+            tree[group][observation.name].attrs["unit"] = observation.unit
+    for key, variable in tree["constant_data"].data_vars.items():
+        variable.attrs["unit"] = observation.unit if str(key).startswith("error_") else "um"
+    tree.attrs.update(
+        inference_library="floppity_jax",
+        inference_library_version=floppity_jax.__version__,
+        method=record.method,
+        seed=record.seed,
+        simulator_calls=record.simulator_calls,
+        configuration=record.configuration,
+        **{f"seconds_{work}": seconds for work, seconds in record.seconds.items()},
+    )
+    if isinstance(posterior, ImportancePosterior):
+        tree.attrs.update(
+            log_evidence=posterior.log_evidence,
+            log_evidence_error=posterior.log_evidence_error,
+            efficiency=posterior.efficiency,
+            ess=posterior.ess,
+            pareto_k=posterior.pareto_k,
+            reduced_chi2_best=posterior.reduced_chi2_best(),
+        )
+
+
+def _rounds(record: RunRecord) -> xarray.Dataset:
+    """How each round went, padded with NaN to the longest training."""
+    import xarray
+
+    rounds = record.rounds
+    epochs = max((len(r.training.train_loss) for r in rounds), default=0)
+    losses = {
+        kind: np.full((len(rounds), epochs), np.nan) for kind in ("train_loss", "validation_loss")
+    }
+    for i, r in enumerate(rounds):
+        losses["train_loss"][i, : len(r.training.train_loss)] = r.training.train_loss
+        losses["validation_loss"][i, : len(r.training.validation_loss)] = r.training.validation_loss
+    fields = ("simulations", "failures", "used", "acceptance", "proposal_ess", "change")
+    return xarray.Dataset(
+        {
+            **{field: ("round", [getattr(r, field) for r in rounds]) for field in fields},
+            "stop_reason": ("round", np.array([r.training.reason.name for r in rounds], str)),
+            **{kind: (("round", "epoch"), values) for kind, values in losses.items()},
+        }
+    )

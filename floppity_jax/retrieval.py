@@ -1,0 +1,328 @@
+"""`Retrieval`: a forward model, priors and an observation, and the run that joins them."""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import dataclasses
+import functools
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+from floppity_jax import sequential
+from floppity_jax.checkpoint import fit_arrays, fit_from_arrays
+from floppity_jax.errors import InvalidInput, SimulatorError
+from floppity_jax.flows.spline_flow import FlowConfig
+from floppity_jax.observation import Observation
+from floppity_jax.pool import Pool, Simulations, simulate
+from floppity_jax.posterior import Posterior
+from floppity_jax.priors import ParameterSpace
+from floppity_jax.progress import Progress
+from floppity_jax.record import RoundInfo, RunRecord
+from floppity_jax.simulators.base import simulator_kind
+from floppity_jax.store import Arrays, RunDirectory, digest, fingerprint
+from floppity_jax.timing import Stopwatch
+from floppity_jax.training import TrainingConfig
+from floppity_jax.typing import Float, Key
+
+CONVERGED = 0.1  # change between rounds (`sequential.distance`) below which a run may stop
+MOST_FAILURES = 0.5  # share of a round
+
+
+class Retrieval:
+    """A retrieval: which atmospheres could have produced an observed spectrum.
+
+    Parameters
+    ----------
+    simulator
+        Forward model: a callable that takes ``{name: value}`` and returns a noise-free spectrum
+        (see `floppity_jax.simulators` for batched and JAX models).
+    parameters
+        Maps each name to a prior, a ``(low, high)`` tuple (uniform), a number (fixed), another
+        parameter's name (tied) or a frozen `scipy.stats` law.
+    observation
+        What was observed.
+    flow : FlowConfig, optional
+        Size of the neural network.
+    training : TrainingConfig, optional
+        How it is trained.
+    method
+        ``"truncated"``: draw from the prior cut to where the posterior lives (Deistler et al.
+        2022). ``"apt"``: the method of the paper (Greenberg et al. 2019).
+    pool : Pool, int or concurrent.futures.Executor, optional
+        Where the simulator runs; all local cores unless given.
+
+    Raises
+    ------
+    InvalidInput
+        Where an argument breaks a rule; nothing has been simulated by then.
+    """
+
+    def __init__(
+        self,
+        simulator: Callable[..., Any],
+        parameters: Mapping[str, Any],
+        observation: Observation,
+        *,
+        flow: FlowConfig | None = None,
+        training: TrainingConfig | None = None,
+        method: Literal["truncated", "apt"] = "truncated",
+        pool: Pool | int | concurrent.futures.Executor | None = None,
+    ) -> None:
+        if not isinstance(observation, Observation):
+            raise InvalidInput(
+                "observation", observation, "must be an Observation",
+                "Make one by fp.Observation(values, errors) or fp.read_observation(path).",
+            )  # fmt: skip
+        if method not in ("truncated", "apt"):
+            raise InvalidInput(
+                "method", method, 'must be "truncated" or "apt"', "Leave it out for the default."
+            )
+        self.simulator = simulator
+        self.space = ParameterSpace(parameters)
+        self.observation = observation
+        self.flow = flow or FlowConfig.default()
+        self.training = training or TrainingConfig()
+        self.method = method
+        self.pool = Pool.of(pool)
+        simulator_kind(simulator)
+        self._check_names()
+
+    def _check_names(self) -> None:
+        """Hold the parameters against the simulator's own list, where it has one."""
+        wanted = getattr(self.simulator, "parameters", None)
+        if wanted is None:
+            return
+        given, wanted = set(self.space.all_names), set(wanted)
+        if missing := sorted(wanted - given):
+            raise InvalidInput(
+                "parameters", sorted(given), f"must hold what the simulator needs, {missing} too",
+                "Give each a prior, or a number to fix it.",
+            )  # fmt: skip
+        if unknown := sorted(given - wanted):
+            raise InvalidInput(
+                "parameters", unknown, "must be known to the simulator",
+                f"It knows {sorted(wanted)}.",
+            )  # fmt: skip
+
+    def run(
+        self,
+        rounds: int = 10,
+        simulations: int | Sequence[int] = 1000,
+        *,
+        seed: int = 0,
+        directory: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+        progress: bool = True,
+        stop: Literal["converged"] | None = None,
+        configuration: str = "",
+    ) -> Posterior:
+        """Run the rounds and return the posterior.
+
+        Parameters
+        ----------
+        rounds
+            Number of rounds, at most.
+        simulations
+            Simulator calls of a round; a list gives one number a round.
+        seed
+            The same seed gives the same posterior on the same machine.
+        directory
+            Where the run is kept, as it goes; nothing is written unless given.
+        resume
+            Go on with the run that the directory holds.
+        progress
+            Show a progress bar.
+        stop
+            ``"converged"`` ends the run early, when a round moves no parameter by more than 0.1
+            of its standard deviation nor changes that by more than a tenth.
+        configuration
+            Text to keep with the run.
+
+        Raises
+        ------
+        InvalidInput
+            Where an argument breaks a rule.
+        RunDirectoryError
+            Where the directory holds another run, or this one without ``resume``.
+        SimulatorError
+            Where the simulator returns the wrong shape, or fails in most calls of a round.
+        """
+        counts = self._counts(rounds, simulations)
+        if stop not in ("converged", None):
+            raise InvalidInput("stop", stop, 'must be "converged" or None', "Leave it out.")
+        store = None
+        if directory is not None:
+            store = RunDirectory(directory, self._describe(counts, seed), resume=resume)
+        stopwatch = Stopwatch()
+        record = RunRecord(seed, self.method, [], 0, stopwatch.seconds, configuration)
+        problem = sequential.Problem(
+            len(self.space.names), self.observation, self.flow, self.training, self.method,
+            sum(counts),
+        )  # fmt: skip
+        state = sequential.init(problem)
+        with Progress(counts, enabled=progress) as bar:
+            for index, n in enumerate(counts):
+                key = jax.random.fold_in(jax.random.key(seed), index)
+                state, info = self._round(key, problem, state, index, n, store, stopwatch, bar)
+                record.rounds.append(info)
+                if stop == "converged" and info.change < CONVERGED:
+                    break
+        assert state.density is not None
+        return Posterior(
+            space=self.space,
+            observation=self.observation,
+            density=state.density,
+            flow=self.flow,
+            record=record,
+            evaluate=functools.partial(self._evaluate, store),
+        )
+
+    def _round(
+        self,
+        key: Key,
+        problem: sequential.Problem,
+        state: sequential.State,
+        index: int,
+        n: int,
+        store: RunDirectory | None,
+        stopwatch: Stopwatch,
+        bar: Progress,
+    ) -> tuple[sequential.State, RoundInfo]:
+        """Propose, simulate and learn, or read what the store already has of it."""
+        key_propose, key_learn, key_distance = jax.random.split(key, 3)
+        name = f"round_{index + 1:02d}"
+
+        def simulate_round() -> Arrays:
+            with stopwatch.time("sampling"):
+                draws = sequential.propose(key_propose, problem, state, n)
+            with stopwatch.time("simulating"):
+                theta = self.space.to_theta(draws.z)
+                simulations = self._simulate(theta, bar.simulated)
+            return {
+                "z": draws.z,
+                "theta": theta,
+                "proposal": np.array([draws.acceptance, draws.ess]),
+                **_simulation_arrays(simulations),
+            }
+
+        batch = _remember(store, f"simulations/{name}", simulate_round)
+        failed = dict(zip(batch["failed_rows"].tolist(), batch["failure_texts"], strict=True))
+        _check_failures(failed, n)
+        good = np.setdiff1d(np.arange(n), list(failed))
+        _check_enough(good.size, self.training)
+        bar.simulated(n)
+        before = state.density
+        state = sequential.add(state, batch["z"][good], batch["spectra"][good])
+        used = int(state.inside.sum())
+
+        def learn_round() -> Arrays:
+            with stopwatch.time("training"):
+                return fit_arrays(sequential.learn(key_learn, problem, state, report=bar.trained))
+
+        fit = fit_from_arrays(
+            _remember(store, f"rounds/{name}", learn_round), problem.dim, self.flow
+        )
+        state = sequential.update(problem, state, fit)
+        with stopwatch.time("sampling"):
+            change = sequential.distance(key_distance, before, fit.density)
+        acceptance, ess = batch["proposal"].tolist()
+        info = RoundInfo(n, len(failed), used, acceptance, ess, change, fit.record)
+        bar.round_done()
+        return state, info
+
+    def _simulate(
+        self,
+        theta: Float[np.ndarray, "n d"],
+        report: Callable[[int], None] = lambda done: None,
+    ) -> Simulations:
+        return simulate(
+            self.simulator, self.space.as_mapping(theta), self.observation, self.pool, report=report
+        )
+
+    def _evaluate(
+        self, store: RunDirectory | None, name: str, theta: Float[np.ndarray, "n d"]
+    ) -> Simulations:
+        """Simulate for the posterior; what has a name is kept in the run directory."""
+        arrays = _remember(
+            store if name else None,
+            f"simulations/{name}",
+            lambda: {"theta": theta, **_simulation_arrays(self._simulate(theta))},
+        )
+        texts = dict(zip(arrays["failed_rows"].tolist(), arrays["failure_texts"], strict=True))
+        return Simulations(arrays["spectra"], texts)
+
+    def _counts(self, rounds: int, simulations: int | Sequence[int]) -> list[int]:
+        """Simulator calls of each round, checked."""
+        if not isinstance(rounds, int) or rounds < 1:
+            raise InvalidInput(
+                "rounds", rounds, "must be a whole number above 0", "For example rounds=10."
+            )
+        given = [simulations] * rounds if isinstance(simulations, int) else list(simulations)
+        if len(given) != rounds:
+            raise InvalidInput(
+                "simulations", simulations, f"must hold one number for each of {rounds} rounds",
+                "Give a single number for the same in each.",
+            )  # fmt: skip
+        for count in given:
+            if not isinstance(count, int):
+                raise InvalidInput(
+                    "simulations", count, "must be a whole number", "For example 1000."
+                )
+            _check_enough(count, self.training)
+        return given
+
+    def _describe(self, counts: list[int], seed: int) -> dict[str, Any]:
+        """All that decides the result, for the manifest."""
+        o = self.observation
+        return {
+            "parameters": self.space.describe(),
+            "observation": f"{o.name}:{digest(o.values, o.errors, o.wavelength, o.bin_width)}",
+            "simulator": fingerprint(self.simulator),
+            "method": self.method,
+            "flow": dataclasses.asdict(self.flow),
+            "training": dataclasses.asdict(self.training),
+            "simulations": counts,
+            "seed": seed,
+        }
+
+
+def _remember(store: RunDirectory | None, name: str, compute: Callable[[], Arrays]) -> Arrays:
+    return compute() if store is None else store.remember(name, compute)
+
+
+def _simulation_arrays(simulations: Simulations) -> Arrays:
+    return {
+        "spectra": simulations.spectra,
+        "failed_rows": np.array(sorted(simulations.failures), dtype=np.int64),
+        "failure_texts": np.array(
+            [simulations.failures[row] for row in sorted(simulations.failures)], dtype=np.str_
+        ),
+    }
+
+
+def _check_failures(failed: Mapping[int, str], n: int) -> None:
+    """Stop where most simulations fail, and say what they said."""
+    if len(failed) <= MOST_FAILURES * n:
+        return
+    texts = collections.Counter(str(text) for text in failed.values()).most_common(3)
+    raise SimulatorError(
+        f"{len(failed)} of {n} simulations failed. Most frequent: "
+        + "; ".join(f"{count} times {text!r}" for text, count in texts)
+        + ". Mend the simulator, or narrow the priors to where it works."
+    )
+
+
+def _check_enough(n: int, training: TrainingConfig) -> None:
+    """Hold the number of simulations of a round against what training needs."""
+    least = math.ceil(training.atoms / training.validation_fraction)
+    if n < least:
+        raise InvalidInput(
+            "simulations", n, f"must be at least atoms / validation_fraction = {least}",
+            "Give more simulations a round, or fewer atoms.",
+        )  # fmt: skip
