@@ -1,0 +1,92 @@
+"""What a finished run says of itself: a plain-text table, and the two figures as files."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from floppity_jax import plots
+from floppity_jax.summary import interval, is_log, parameters
+
+if TYPE_CHECKING:
+    import xarray
+
+_WORK = ("simulating", "compiling", "training", "sampling")
+
+
+def summary_table(datatree: xarray.DataTree) -> str:
+    """Medians with 68% intervals, the quality of the fit, and what the run cost.
+
+    Parameters
+    ----------
+    datatree
+        With the group ``posterior``. Of these attributes, each that is there has its line:
+        ``reduced_chi2_best``, ``simulator_calls``, ``seconds_simulating``,
+        ``seconds_compiling``, ``seconds_training``, ``seconds_sampling``, ``log_evidence`` with
+        ``log_evidence_error``, and ``importance_efficiency``.
+
+    Returns
+    -------
+    str
+        Lines of aligned text, without a newline at the end.
+    """
+    rows = [("parameter", "unit", "median", "68% interval", "log10")]
+    for name, variable in parameters(datatree).items():
+        draws = variable.to_numpy().ravel()
+        median, plus, minus = interval(draws).digits()
+        in_log10 = " ".join(interval(np.log10(draws)).digits()) if is_log(variable) else ""
+        rows.append((name, variable.attrs.get("unit", ""), median, f"{plus} {minus}", in_log10))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    facts = _facts(datatree)
+    width = max((len(title) for title, _ in facts), default=0)
+    return "\n".join([*lines, "", *(f"{title:<{width}}  {fact}" for title, fact in facts)]).rstrip()
+
+
+def write_report(
+    datatree: xarray.DataTree, directory: str | pathlib.Path
+) -> tuple[pathlib.Path, ...]:
+    """Save ``corner.png`` and, where there are model spectra, ``spectrum.png``.
+
+    Parameters
+    ----------
+    datatree
+        As for `floppity_jax.plots.corner` and `floppity_jax.plots.spectrum`.
+    directory
+        Where to; made if need be.
+
+    Returns
+    -------
+    tuple of pathlib.Path
+        The files written.
+    """
+    directory = pathlib.Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    figures = {"corner.png": plots.corner}
+    if "posterior_predictive" in datatree.children:
+        figures["spectrum.png"] = plots.spectrum
+    for name, draw in figures.items():
+        draw(datatree).savefig(directory / name, dpi=150)
+    return tuple(directory / name for name in figures)
+
+
+def _facts(datatree: xarray.DataTree) -> list[tuple[str, str]]:
+    """Titles and values of the lines below the table; what is not known has none."""
+    known = datatree.attrs
+    facts = []
+    if "reduced_chi2_best" in known:
+        facts.append(("reduced chi^2 of the best draw", f"{known['reduced_chi2_best']:.2f}"))
+    if "log_evidence" in known:
+        error = known.get("log_evidence_error")
+        value = f"{known['log_evidence']:.2f}" + (f" +- {error:.2f}" if error is not None else "")
+        facts.append(("log evidence", value))
+    if "importance_efficiency" in known:
+        facts.append(("importance-sampling efficiency", f"{known['importance_efficiency']:.2f}"))
+    if "simulator_calls" in known:
+        facts.append(("simulator calls", f"{int(known['simulator_calls']):,}"))
+    spent = [(work, known[f"seconds_{work}"]) for work in _WORK if f"seconds_{work}" in known]
+    facts += [(f"seconds {work}", f"{seconds:.1f}") for work, seconds in spent]
+    return facts
