@@ -6,7 +6,7 @@ save it with ``figure.savefig``. Colours are those of Okabe & Ito, safe for the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -75,7 +75,9 @@ def corner(datatree: xarray.DataTree) -> Figure:
                 _contours(ax, x, y)
                 ax.set_ylim(_range(y))
             ax.set_xlim(_range(x))
-            _tidy_ticks(ax, bottom=row == n - 1, left=column == 0 and row > 0)
+            _tidy_ticks(ax, bottom=row == n - 1, left=column == 0)
+            if column == row:
+                ax.set_yticks([])
             if row == n - 1:
                 ax.set_xlabel(column_label)
             if column == 0 and row > 0:
@@ -134,11 +136,17 @@ def _fit(top: Axes, bottom: Axes, datatree: xarray.DataTree, name: str) -> None:
     masses = ((THREE_SIGMA, "99.7%"), (TWO_SIGMA, "95.4%"), (ONE_SIGMA, "68.3% of models"))
     for (mass, label), color in zip(masses, TINTS, strict=True):
         low, high = np.quantile(models, ((1 - mass) / 2, (1 + mass) / 2), axis=0)
-        style = {"color": color, "linewidth": 0}
+        style: dict[str, Any] = {"color": color, "linewidth": 0}
         top.fill_between(x, low, high, label=label, **style)
         bottom.fill_between(x, (low - median) / error, (high - median) / error, **style)
     top.plot(x, median, color=BLUE, linewidth=1.2, label="median model")
-    points = {"fmt": "o", "markersize": 2.5, "color": "black", "elinewidth": 0.7, "zorder": 3}
+    points: dict[str, Any] = {
+        "fmt": "o",
+        "markersize": 2.5,
+        "color": "black",
+        "elinewidth": 0.7,
+        "zorder": 3,
+    }
     top.errorbar(x, data, yerr=error, xerr=width, label="data", **points)
     bottom.errorbar(x, (data - median) / error, yerr=np.ones_like(x), **points)
     bottom.axhline(0, color=BLUE, linewidth=1.2)
@@ -184,7 +192,9 @@ def _contours(ax: Axes, x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]) 
     width = x.size ** (-1 / 6)
     reach = np.abs(white).max() + 4 * width
     cells = int(np.clip(6 * reach / width, 60, 400))
-    density, edges, _ = np.histogram2d(*white, bins=cells, range=((-reach, reach),) * 2)
+    density, edges, _ = np.histogram2d(
+        white[0], white[1], bins=cells, range=[(-reach, reach), (-reach, reach)]
+    )
     density = gaussian_filter(density, width / (edges[1] - edges[0]), mode="constant")
     descending = np.sort(density, axis=None)[::-1]
     mass = np.cumsum(descending) / descending.sum()
@@ -219,7 +229,4 @@ def _tidy_ticks(ax: Axes, *, bottom: bool, left: bool) -> None:
     ax.tick_params(direction="in", labelsize=8, labelbottom=bottom, labelleft=left)
     ax.tick_params(axis="x", labelrotation=45)
     ax.xaxis.set_major_locator(MaxNLocator(4, prune="both"))
-    if ax.get_subplotspec().rowspan.start == ax.get_subplotspec().colspan.start:
-        ax.set_yticks([])
-    else:
-        ax.yaxis.set_major_locator(MaxNLocator(4, prune="both"))
+    ax.yaxis.set_major_locator(MaxNLocator(4, prune="both"))

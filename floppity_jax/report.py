@@ -25,7 +25,7 @@ def summary_table(datatree: xarray.DataTree) -> str:
         With the group ``posterior``. Of these attributes, each that is there has its line:
         ``reduced_chi2_best``, ``simulator_calls``, ``seconds_simulating``,
         ``seconds_compiling``, ``seconds_training``, ``seconds_sampling``, ``log_evidence`` with
-        ``log_evidence_error``, and ``importance_efficiency``.
+        ``log_evidence_error``, and ``efficiency``.
 
     Returns
     -------
@@ -83,8 +83,8 @@ def _facts(datatree: xarray.DataTree) -> list[tuple[str, str]]:
         error = known.get("log_evidence_error")
         value = f"{known['log_evidence']:.2f}" + (f" +- {error:.2f}" if error is not None else "")
         facts.append(("log evidence", value))
-    if "importance_efficiency" in known:
-        facts.append(("importance-sampling efficiency", f"{known['importance_efficiency']:.2f}"))
+    if "efficiency" in known:
+        facts.append(("importance-sampling efficiency", f"{known['efficiency']:.2f}"))
     if "simulator_calls" in known:
         facts.append(("simulator calls", f"{int(known['simulator_calls']):,}"))
     spent = [(work, known[f"seconds_{work}"]) for work in _WORK if f"seconds_{work}" in known]

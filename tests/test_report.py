@@ -66,7 +66,7 @@ def test_table_reports_what_is_known(tree):
         seconds_sampling=0.04,
         log_evidence=1033.217,
         log_evidence_error=0.021,
-        importance_efficiency=0.4149,
+        efficiency=0.4149,
     )
     assert report.summary_table(tree).splitlines()[5:] == [
         "reduced chi^2 of the best draw  1.23",
