@@ -89,7 +89,7 @@ def _describe(tree: xarray.DataTree, posterior: Posterior) -> None:
         tree.attrs.update(
             log_evidence=posterior.log_evidence,
             log_evidence_error=posterior.log_evidence_error,
-            efficiency=posterior.efficiency,
+            importance_efficiency=posterior.efficiency,
             ess=posterior.ess,
             pareto_k=posterior.pareto_k,
             reduced_chi2_best=posterior.reduced_chi2_best(),

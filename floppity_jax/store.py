@@ -54,10 +54,10 @@ class RunDirectory:
         # Through JSON and back, so that tuples and lists compare equal.
         configuration = json.loads(json.dumps(configuration))
         if not manifest.exists():
-            if self.path.is_dir() and any(self.path.iterdir()):
+            if any((self.path / part).exists() for part in ("simulations", "rounds")):
                 raise RunDirectoryError(
-                    f"directory = {str(self.path)!r}: the folder holds files, but no run. "
-                    "Choose another folder, or empty this one."
+                    f"directory = {str(self.path)!r}: the folder holds parts of a run, but its "
+                    f"{MANIFEST} is missing. Restore that, or choose another folder."
                 )
             self._start(manifest, configuration)
         elif not resume:

@@ -1,0 +1,151 @@
+"""The command line: ``floppity-jax run | demo | resume | report``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.resources
+import pathlib
+import shutil
+import sys
+from collections.abc import Sequence
+
+import floppity_jax
+from floppity_jax.errors import FloppityError, RunDirectoryError
+from floppity_jax.store import MANIFEST
+
+CONFIG = "config.toml"
+RESULT = "posterior.nc"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.command(options)
+    except FloppityError as error:
+        print(f"floppity-jax: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nfloppity-jax: stopped. What was finished is kept.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="floppity-jax", description="Retrieve atmospheres from spectra, in few simulations."
+    )
+    parser.add_argument("--version", action="version", version=floppity_jax.__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="run the retrieval that a TOML file describes")
+    run.add_argument("file", type=pathlib.Path, help="input file")
+    run.add_argument(
+        "--output", type=pathlib.Path, metavar="DIR", help="run directory (default: runs/NAME)"
+    )
+    run.set_defaults(command=_run)
+
+    demo = commands.add_parser("demo", help="retrieve WASP-39 b from its JWST spectrum")
+    demo.add_argument(
+        "--output", type=pathlib.Path, metavar="DIR", default=pathlib.Path("runs/wasp39b"),
+        help="run directory (default: %(default)s)",
+    )  # fmt: skip
+    demo.set_defaults(command=_demo)
+
+    resume = commands.add_parser("resume", help="go on with a run that was interrupted")
+    resume.add_argument("directory", type=pathlib.Path, metavar="DIR", help="run directory")
+    resume.set_defaults(command=_resume)
+
+    report = commands.add_parser("report", help="print the table and draw the figures of a run")
+    report.add_argument("directory", type=pathlib.Path, metavar="DIR", help="run directory")
+    report.set_defaults(command=_report)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> None:
+    output = options.output or pathlib.Path("runs") / options.file.stem
+    _start(options.file, output)
+
+
+def _demo(options: argparse.Namespace) -> None:
+    with importlib.resources.as_file(importlib.resources.files("floppity_jax") / "data") as data:
+        _start(data / "wasp39b.toml", options.output)
+
+
+def _start(file: pathlib.Path, output: pathlib.Path) -> None:
+    """Check the input, copy it into a new run directory, and run it there."""
+    from floppity_jax import config
+
+    if (output / MANIFEST).exists():
+        raise RunDirectoryError(
+            f"{output} already holds a run. Go on with it by floppity-jax resume {output}, show it "
+            f"by floppity-jax report {output}, or choose another folder by --output."
+        )
+    setup = config.load(file)
+    output.mkdir(parents=True, exist_ok=True)
+    # The run can then be resumed without the files that it started from.
+    (output / CONFIG).write_text(setup.text)
+    copy = output / setup.data.name
+    if copy.resolve() != setup.data.resolve():
+        shutil.copyfile(setup.data, copy)
+    _finish(setup, output, resume=False)
+
+
+def _resume(options: argparse.Namespace) -> None:
+    from floppity_jax import config
+    from floppity_jax.store import read_manifest
+
+    read_manifest(options.directory)
+    _finish(config.load(options.directory / CONFIG), options.directory, resume=True)
+
+
+def _finish(setup: object, output: pathlib.Path, *, resume: bool) -> None:
+    """Run, correct, save and report."""
+    from floppity_jax.config import Setup
+
+    assert isinstance(setup, Setup)
+    run = setup.run
+    posterior = setup.retrieval.run(
+        run.rounds,
+        run.simulations,
+        seed=run.seed,
+        directory=output,
+        resume=resume,
+        progress=True,
+        stop="converged" if run.stop is not None else None,
+        configuration=setup.text,
+    )
+    if run.importance_samples:
+        posterior = posterior.importance_sample(run.importance_samples, seed=run.seed)
+    posterior.save(output / "posterior.npz")
+    posterior.to_datatree(seed=run.seed).to_netcdf(output / RESULT)
+    _show(output)
+
+
+def _report(options: argparse.Namespace) -> None:
+    from floppity_jax.store import read_manifest
+
+    read_manifest(options.directory)
+    if not (options.directory / RESULT).exists():
+        raise RunDirectoryError(
+            f"{options.directory} holds a run that has not ended. "
+            f"Go on with it by floppity-jax resume {options.directory}."
+        )
+    _show(options.directory)
+
+
+def _show(output: pathlib.Path) -> None:
+    """Print the table and draw the figures of a finished run."""
+    import xarray
+
+    from floppity_jax import report
+
+    with xarray.open_datatree(output / RESULT) as tree:
+        tree.load()
+    print(report.summary_table(tree))
+    figures = report.write_report(tree, output)
+    print(f"\nKept in {output}: {RESULT}, {', '.join(figure.name for figure in figures)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
