@@ -1,8 +1,5 @@
 """The embedded forward model, against closed forms."""
 
-import importlib
-import subprocess
-import sys
 import types
 
 import jax
@@ -63,8 +60,8 @@ def prior_draws(n, rng):
 
 @pytest.fixture(scope="module")
 def prism():
-    """The packaged opacities on channels like those of NIRSpec PRISM, with a cloud."""
-    wavelength = np.geomspace(0.6, 5.2, 60)
+    """The packaged opacities on channels like NIRSpec PRISM's near 4.3 um, with a cloud."""
+    wavelength = np.geomspace(3.6, 4.8, 30)
     return IsothermalTransmission(wavelength, np.gradient(wavelength), star_radius=STAR, cloud=True)
 
 
@@ -91,8 +88,10 @@ def test_transit_radius_of_a_thin_grey_atmosphere(source, depth_at_reference):
         one = model(opacities, reference_pressure=pressure, levels=97)
         got = np.sqrt(float(one(theta)[0, 0])) * STAR * R_SUN
     above = np.euler_gamma + np.log(depth_at_reference)  # in scale heights
-    # The closed form leaves out terms of order s/R (1e-4 here); 97 levels are good to 1e-3 of s.
-    tolerance = 1e-3 + scale / (radius * R_JUP) * (1 + above) ** 2
+    # The quadrature's first omitted term is 0.08 step^3.5 F''' beside Gamma(1/2) F, with the step
+    # in units of s; the closed form leaves out terms of order s/R (1e-4 here).
+    step = one._step * (1 if source == "absorption" else 2)
+    tolerance = 0.05 * step**3.5 + scale / (radius * R_JUP) * (2 + abs(above)) ** 2
     assert (got - radius * R_JUP) / scale == pytest.approx(above, abs=tolerance)
 
 
@@ -102,7 +101,7 @@ def hydrostatic_radius(pressure, *, temperature, mean_mass, log_g, radius):
     return radius * R_JUP / (1 + over_r * np.log(pressure / 10))
 
 
-@pytest.mark.parametrize(("log10_k", "pressure"), [(0.0, 1e-6), (NOTHING, 100.0)])
+@pytest.mark.parametrize(("log10_k", "pressure"), [(0.0, 1e-8), (NOTHING, 100.0)])
 def test_opaque_and_transparent_atmospheres_end_at_top_and_bottom(log10_k, pressure):
     got = float(model(table(h2o=log10_k), levels=97)(planet())[0, 0])
     mean_mass = 0.999 * MEAN_MASS + 1e-3 * 18.01528
@@ -126,7 +125,7 @@ def test_cloud_deck_in_an_opaque_atmosphere_changes_nothing():
     opaque = table(h2o=0.0)
     depth = model(opaque, cloud=True)(theta | {"log_P_cloud": jnp.asarray(log_p)})[:, 0]
     clear = float(model(opaque)(planet())[0, 0])
-    # r^2 is summed over 49 levels by a rule of fourth order: (step H/R)^4 of R^2, and rounding.
+    # r^2 is summed over the levels by a rule of fourth order: (step H/R)^4 of R^2, and rounding.
     np.testing.assert_allclose(depth, clear, rtol=3e-6)
 
 
@@ -147,7 +146,7 @@ def test_thin_gas_blocks_its_number_of_molecules():
         seen = np.sqrt(max(1 - (bottom / r) ** 2, 0))
         return 4 * np.pi * r**2 * density * seen * scale * (r / surface) ** 2 * 2 * u
 
-    blocked = 10**log10_k * quad(shell, 0, np.sqrt(np.log(1e8)), epsrel=1e-9)[0]
+    blocked = 10**log10_k * quad(shell, 0, np.sqrt(np.log(1e10)), epsrel=1e-9)[0]
     expected = blocked / (np.pi * (STAR * R_SUN) ** 2)
     theta = {"T": 1500.0, "X_H2O": 1e-3, "radius": 1.3, "log_g": 2.5}
     with jax.enable_x64(True):
@@ -213,13 +212,13 @@ def test_levels_have_converged(prism):
         "log_g": rng.uniform(2.5, 3.2, n), "log_P_cloud": rng.uniform(-4, 2, n),
     }  # fmt: skip
     fine = IsothermalTransmission(
-        prism.wavelength, prism.bin_width, star_radius=STAR, cloud=True, levels=193
+        prism.wavelength, prism.bin_width, star_radius=STAR, cloud=True, levels=241
     )
     np.testing.assert_allclose(prism(theta), fine(theta), rtol=0, atol=3e-6)
 
 
 def test_finite_everywhere_in_the_prior_and_float32_suffices(prism):
-    theta = prior_draws(100, np.random.default_rng(3))
+    theta = prior_draws(60, np.random.default_rng(3))
 
     def one(scalars):
         return prism({name: value[None] for name, value in scalars.items()})[0]
@@ -242,35 +241,34 @@ def test_finite_everywhere_in_the_prior_and_float32_suffices(prism):
     np.testing.assert_allclose(depth, exact, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "state",
-    [
-        {"T": 1100.0, "log_g": 2.6},
+def test_derivatives_equal_finite_differences(prism):
+    base = {"T": 1100.0, "X_H2O": 1e-3, "X_CO2": 1e-5, "radius": 1.25, "log_g": 2.6}
+    base |= {"log_P_cloud": -1.7}
+    states = (
+        {},
         {"T": 2800.0, "radius": 0.7, "log_g": 2.0},  # unbound above 0.6 mbar
         {"T": 50.0, "radius": 0.7, "log_g": 4.0},  # under the table's coldest
-    ],
-)
-def test_derivatives_equal_finite_differences(prism, state):
-    base = {"T": 1100.0, "X_H2O": 1e-3, "X_CO2": 1e-5, "radius": 1.25, "log_g": 2.6}
-    base |= {"log_P_cloud": -1.7} | state
+    )
+
+    @jax.jit
+    def one(scalars):
+        return prism({name: value[None] for name, value in scalars.items()})[0]
+
     with jax.enable_x64(True):
-        theta = {name: jnp.asarray(value) for name, value in base.items()}
-
-        @jax.jit
-        def one(scalars):
-            return prism({name: value[None] for name, value in scalars.items()})[0]
-
-        jacobian = jax.jit(jax.jacfwd(one))(theta)
-        for name, value in theta.items():
-            step = 1e-5 * abs(float(value))
-            up, down = one(theta | {name: value + step}), one(theta | {name: value - step})
-            slope = np.asarray(up - down) / (2 * step)
-            scale = np.abs(slope).max()
-            # central differences: truncation 1e-10, rounding 1e-16 depth / step
-            rounding = 1e-15 * float(np.max(one(theta))) / step
-            np.testing.assert_allclose(
-                jacobian[name], slope, rtol=1e-6, atol=1e-6 * scale + rounding, err_msg=name
-            )
+        derivative = jax.jit(jax.jacfwd(one))
+        for state in states:
+            theta = {name: jnp.asarray(value) for name, value in (base | state).items()}
+            jacobian = derivative(theta)
+            for name, value in theta.items():
+                step = 1e-5 * abs(float(value))
+                up, down = one(theta | {name: value + step}), one(theta | {name: value - step})
+                slope = np.asarray(up - down) / (2 * step)
+                # central differences: truncation 1e-10, rounding 1e-16 depth / step
+                rounding = 1e-15 * float(np.max(one(theta))) / step
+                atol = 1e-6 * np.abs(slope).max() + rounding
+                np.testing.assert_allclose(
+                    jacobian[name], slope, rtol=1e-6, atol=atol, err_msg=f"{name} {state}"
+                )
 
 
 def test_unbound_atmosphere_stays_within_five_radii(prism):
@@ -349,20 +347,3 @@ def test_missing_or_foreign_opacity_file_is_refused(tmp_path):
     np.savez(tmp_path / "foreign.npz", wavelength_edges=np.arange(3.0))
     with pytest.raises(InvalidInput, match="lacks an array"):
         read_opacities(tmp_path / "foreign.npz")
-
-
-def test_convention_and_adapter_import_no_jax():
-    code = (
-        "import sys, floppity_jax.simulators as s; s.batched; s.from_floppity; "
-        "assert 'jax' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_simulators_offers_what_it_lists():
-    simulators = importlib.import_module("floppity_jax.simulators")
-    for name in simulators.__all__:
-        assert callable(getattr(simulators, name))
-    assert simulators.simulator_kind(IsothermalTransmission) == "jax_batched"
-    with pytest.raises(AttributeError, match="nothing"):
-        _ = simulators.nothing
