@@ -65,21 +65,28 @@ class Density(NamedTuple):
         Network input of the observation.
     whitening : Whitening
         From the coordinates of the flow to ``z``.
+    base_scale : float
+        Standard deviation of the base noise: below 1 where the flow was trained with errors
+        inflated by ``1 / base_scale`` (`features.misfit`). To the extent that the posterior is
+        narrow, and so nearly normal, contracting the base undoes that inflation.
     """
 
     graph: nnx.GraphDef[SplineFlow]
     parameters: Any
     context: Float[np.ndarray, " c"]
     whitening: Whitening
+    base_scale: float = 1.0
 
     def sample(
-        self, key: Key, n: int, *, base_scale: float = 1.0
+        self, key: Key, n: int, *, widened: float = 1.0
     ) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, " n"]]:
-        """Draw ``n`` values of ``z`` (float64), with the log density they were drawn from."""
+        """Draw ``n`` values of ``z`` (float64), with the log density they were drawn from.
+
+        ``widened`` multiplies the base noise: above 1 it makes a proposal with broader flanks.
+        """
+        scale = widened * self.base_scale
         pieces = [
-            _sample(
-                jax.random.fold_in(key, i), self.graph, self.parameters, self.context, base_scale
-            )
+            _sample(jax.random.fold_in(key, i), self.graph, self.parameters, self.context, scale)
             for i in range(-(-n // CHUNK))
         ]
         white = np.concatenate([np.asarray(z, np.float64) for z, _ in pieces])[:n]
@@ -92,7 +99,9 @@ class Density(NamedTuple):
         n = len(white)
         padded = np.pad(white, [(0, -n % CHUNK), (0, 0)]).astype(np.float32)
         pieces = [
-            _log_prob(self.graph, self.parameters, self.context, padded[i : i + CHUNK])
+            _log_prob(
+                self.graph, self.parameters, self.context, padded[i : i + CHUNK], self.base_scale
+            )
             for i in range(0, len(padded), CHUNK)
         ]
         log_q = np.concatenate([np.asarray(q, np.float64) for q in pieces] or [np.empty(0)])[:n]
@@ -112,6 +121,7 @@ def density_arrays(density: Density) -> dict[str, np.ndarray]:
         "context": density.context,
         "whitening_mean": density.whitening.mean,
         "whitening_cholesky": density.whitening.cholesky,
+        "base_scale": np.array(density.base_scale),
     }
 
 
@@ -125,6 +135,7 @@ def density_from_arrays(arrays: Mapping[str, np.ndarray], dim: int, flow: FlowCo
         jax.tree.unflatten(structure, leaves),
         arrays["context"],
         Whitening(arrays["whitening_mean"], arrays["whitening_cholesky"]),
+        float(arrays["base_scale"]),
     )
 
 
@@ -137,5 +148,8 @@ def _sample(
 
 
 @functools.partial(jax.jit, static_argnames=("graph",))
-def _log_prob(graph: Any, parameters: Any, context: Array, white: Array) -> Array:
-    return nnx.merge(graph, parameters).log_prob(white, jnp.asarray(context))
+def _log_prob(
+    graph: Any, parameters: Any, context: Array, white: Array, base_scale: float
+) -> Array:
+    flow = nnx.merge(graph, parameters)
+    return flow.log_prob(white, jnp.asarray(context), base_scale=base_scale)

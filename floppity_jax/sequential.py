@@ -158,7 +158,8 @@ def learn(
     parameters, record = training.fit(
         key_fit, graph, parameters, data, problem.training, atomic=goes_on, report=report
     )
-    density = Density(graph, parameters, observed_input(features, problem.observation), whitening)
+    context = observed_input(features, problem.observation)
+    density = Density(graph, parameters, context, whitening, 1 / max(features.noise, 1.0))
     region = proposals.highest_density_region(key_region, density)
     return Fit(density, features, region.log_threshold, record)
 
@@ -168,7 +169,7 @@ def update(problem: Problem, state: State, fit: Fit) -> State:
     state = state._replace(features=fit.features, density=fit.density)
     if problem.method == "apt":
         return state
-    region = proposals.Region(fit.density, fit.log_threshold)
+    region = proposals.Region(fit.density._replace(base_scale=1.0), fit.log_threshold)
     return state._replace(
         regions=[*state.regions, region], inside=state.inside & region.contains(state.z)
     )

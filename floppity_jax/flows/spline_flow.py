@@ -136,11 +136,15 @@ class SplineFlow(nnx.Module):
         self.orders = _alternating_orders(dim, config.transforms)
 
     def log_prob(
-        self, z: Float[Array, "*batch d"], context: Float[Array, "*batch c"]
+        self,
+        z: Float[Array, "*batch d"],
+        context: Float[Array, "*batch c"],
+        *,
+        base_scale: float = 1.0,
     ) -> Float[Array, "*batch"]:
         """Log density of ``z`` given ``context``; batch axes broadcast."""
         u, log_det = self.to_base(z, context)
-        return log_det - 0.5 * jnp.sum(u**2 + jnp.log(2 * jnp.pi), axis=-1)
+        return log_det + _log_normal(u / base_scale) - self.dim * jnp.log(base_scale)
 
     def to_base(self, z: Array, context: Array) -> tuple[Array, Array]:
         """Base coordinates of ``z`` and the log determinant."""
@@ -179,18 +183,21 @@ class SplineFlow(nnx.Module):
     ) -> tuple[Float[Array, "n d"], Float[Array, " n"]]:
         """Draw ``n`` parameters for one context, with the log density they were drawn from.
 
-        ``base_scale`` above 1 widens the base noise: a proposal with heavier flanks whose
-        density is still exact.
+        ``base_scale`` widens or narrows the base noise; the density is exact all the same.
         """
         noise = jax.random.normal(key, (n, self.dim))
         z, log_det = self.from_base(noise * base_scale, context)
-        log_noise = -0.5 * jnp.sum(noise**2 + jnp.log(2 * jnp.pi), axis=-1)
-        return z, log_noise - self.dim * jnp.log(base_scale) - log_det
+        return z, _log_normal(noise) - self.dim * jnp.log(base_scale) - log_det
 
     def _project(self, context: Array) -> Array:
         """First-layer share of the context for every coupling, stacked."""
         graph, weights = nnx.split(self.couplings)
         return jax.vmap(lambda w: nnx.merge(graph, w).network.project(context))(weights)
+
+
+def _log_normal(u: Array) -> Array:
+    """Log density of the standard normal base."""
+    return -0.5 * jnp.sum(u**2 + jnp.log(2 * jnp.pi), axis=-1)
 
 
 def _alternating_orders(dim: int, transforms: int) -> tuple[tuple[int, ...], ...]:
