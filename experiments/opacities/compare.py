@@ -92,7 +92,7 @@ def draw(panels: dict[str, dict], temperatures: list[float], path: Path) -> None
     for axis in axes[-1]:
         axis.set_xlabel("wavelength [um]")
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=80)
 
 
 def main() -> None:

@@ -85,20 +85,27 @@ def cross_section(
     count = 2 + int((high - low) / np.log(WIDTH_RATIO))
     widths = np.maximum(np.exp(np.linspace(low, high, count)) - doppler, lorentz.min())
     # Shares linear in position and in width keep every line's centroid, strength and far wings.
-    left = place.astype(int)
-    right_share = place - left
     lower = np.clip(np.searchsorted(widths, lorentz, side="right") - 1, 0, count - 2)
+    order = np.argsort(lower, kind="stable")
+    lower, place, lorentz = lower[order], place[order], lorentz[order]
     gap = np.maximum(widths[lower + 1] - widths[lower], np.finfo(float).tiny)
     upper_share = np.clip((lorentz - widths[lower]) / gap, 0, 1)
+    weight = np.stack([weight[order] * (1 - upper_share), weight[order] * upper_share])
+    left = place.astype(int)
+    right_share = place - left
 
     length = scipy.fft.next_fast_len(size + reach, real=True)
     offset = step * np.arange(reach + 1)
     total = np.zeros(length // 2 + 1, complex)
+    starts = np.searchsorted(lower, np.arange(count + 1))
     for i, width in enumerate(widths):
-        share = np.where(lower == i, 1 - upper_share, np.where(lower + 1 == i, upper_share, 0))
-        used = share > 0
-        comb = np.bincount(left[used], (weight * share * (1 - right_share))[used], length)
-        comb += np.bincount(left[used] + 1, (weight * share * right_share)[used], length)
+        comb = np.zeros(length)
+        for upper in (0, 1):  # lines between this width and the next, the one before and this
+            if i >= upper:
+                part = slice(starts[i - upper], starts[i - upper + 1])
+                share = weight[upper, part] * right_share[part]
+                comb += np.bincount(left[part], weight[upper, part] - share, length)
+                comb += np.bincount(left[part] + 1, share, length)
         profile = np.zeros(length)
         profile[: reach + 1] = voigt(offset, doppler, width)
         profile[length - reach :] = profile[reach:0:-1]

@@ -103,8 +103,8 @@ def provenance(arguments: argparse.Namespace) -> str:
         {
             "script": "experiments/opacities/make_opacities.py",
             "H2O": "HITRAN 2012 (Rothman et al. 2013, JQSRT 130, 4), all isotopologues, from the "
-            "pyratbay 2.1.2 source distribution, " + H2O_FILE + "; complete to about 1200 K, too "
-            "transparent above",
+            f"pyratbay 2.1.2 source distribution, {H2O_FILE}; band strengths complete to about "
+            "1200 K, gaps between strong lines too transparent from about 500 K",
             "CO2": "APPROXIMATE: lines computed from published constants and band strengths by "
             "experiments/opacities/co2_lines.py",
             "partition functions": "TIPS-2021 (Gamache et al. 2021, JQSRT 271, 107713) in "
