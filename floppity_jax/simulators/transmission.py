@@ -68,7 +68,7 @@ class IsothermalTransmission:
         Unless given, the table inside the package.
     levels : int
         Pressure levels, evenly spaced in ln P. Six to a decade bring a spectrum of WASP-39 b
-        within 1 ppm of forty; the error falls as the fourth power.
+        within 1.5 ppm of twenty; the error falls as the fourth power.
     pressure_range : (float, float)
         Pressures of the highest and the lowest level [bar]. An atmosphere that ended at 1e-6 bar
         would lack 50 to 220 ppm in the strongest bands of a WASP-39 b; one at 1e-8 lacks 2 to 16.
