@@ -25,7 +25,7 @@ def summary_table(datatree: xarray.DataTree) -> str:
         With the group ``posterior``. Of these attributes, each that is there has its line:
         ``reduced_chi2_best``, ``simulator_calls``, ``seconds_simulating``,
         ``seconds_compiling``, ``seconds_training``, ``seconds_sampling``, ``log_evidence`` with
-        ``log_evidence_error``, and ``efficiency``.
+        ``log_evidence_error``, ``importance_efficiency`` and ``pareto_k``.
 
     Returns
     -------
@@ -83,8 +83,15 @@ def _facts(datatree: xarray.DataTree) -> list[tuple[str, str]]:
         error = known.get("log_evidence_error")
         value = f"{known['log_evidence']:.2f}" + (f" +- {error:.2f}" if error is not None else "")
         facts.append(("log evidence", value))
-    if "efficiency" in known:
-        facts.append(("importance-sampling efficiency", f"{known['efficiency']:.2f}"))
+    if "importance_efficiency" in known:
+        efficiency = f"{known['importance_efficiency']:.2g}"
+        facts.append(("importance-sampling efficiency", efficiency))
+    if "pareto_k" in known:
+        # Vehtari et al. 2024: from 0.7 on, the error of a weighted mean cannot be known.
+        verdict = (
+            "" if known["pareto_k"] < 0.7 else ", not below 0.7: the weights cannot be trusted"
+        )
+        facts.append(("Pareto k of the weights", f"{known['pareto_k']:.2f}{verdict}"))
     if "simulator_calls" in known:
         facts.append(("simulator calls", f"{int(known['simulator_calls']):,}"))
     spent = [(work, known[f"seconds_{work}"]) for work in _WORK if f"seconds_{work}" in known]

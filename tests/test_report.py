@@ -66,18 +66,27 @@ def test_table_reports_what_is_known(tree):
         seconds_sampling=0.04,
         log_evidence=1033.217,
         log_evidence_error=0.021,
-        efficiency=0.4149,
+        importance_efficiency=0.4149,
+        pareto_k=0.312,
     )
     assert report.summary_table(tree).splitlines()[5:] == [
         "reduced chi^2 of the best draw  1.23",
         "log evidence                    1033.22 +- 0.02",
         "importance-sampling efficiency  0.41",
+        "Pareto k of the weights         0.31",
         "simulator calls                 12,000",
         "seconds simulating              3.2",
         "seconds compiling               11.0",
         "seconds training                41.3",
         "seconds sampling                0.0",
     ]
+
+
+@pytest.mark.parametrize("k", [0.7, 1.3, np.inf, np.nan])
+def test_table_warns_of_weights_that_cannot_be_trusted(tree, k):
+    tree.attrs["pareto_k"] = k
+    last = report.summary_table(tree).splitlines()[-1]
+    assert last == f"Pareto k of the weights  {k:.2f}, not below 0.7: the weights cannot be trusted"
 
 
 def test_report_writes_the_figures_it_can(tree, tmp_path):
