@@ -74,11 +74,12 @@ def strengths(lines: Lines, molecule: str, temperature: float) -> FloatArray:
 
     Simeckova et al. 2006 (JQSRT 98, 130), equation 9, as in HITRAN's definitions.
     """
-    isotopologues, position = np.unique(lines.isotopologue, return_inverse=True)
-    ratio = np.array([partition_ratio(molecule, int(i), temperature) for i in isotopologues])
+    ratio = np.ones(lines.isotopologue.max(initial=0) + 1)
+    for isotopologue in np.flatnonzero(np.bincount(lines.isotopologue)):
+        ratio[isotopologue] = partition_ratio(molecule, int(isotopologue), temperature)
     c2 = SECOND_RADIATION_CONSTANT
     inverse = 1 / temperature - 1 / REFERENCE_TEMPERATURE
     boltzmann = np.exp(-c2 * lines.lower_energy * inverse)
     emission = np.expm1(-c2 * lines.wavenumber / temperature)
     emission_296 = np.expm1(-c2 * lines.wavenumber / REFERENCE_TEMPERATURE)
-    return lines.strength * boltzmann / ratio[position] * emission / emission_296
+    return lines.strength * boltzmann / ratio[lines.isotopologue] * emission / emission_296
