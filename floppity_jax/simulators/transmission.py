@@ -71,7 +71,8 @@ class IsothermalTransmission:
         within 1.5 ppm of twenty; the error falls as the fourth power.
     pressure_range : (float, float)
         Pressures of the highest and the lowest level [bar]. An atmosphere that ended at 1e-6 bar
-        would lack 50 to 220 ppm in the strongest bands of a WASP-39 b; one at 1e-8 lacks 2 to 16.
+        would lack 100 to 200 ppm in the strongest bands of WASP-39 b (X_H2O 1e-3, X_CO2 1e-5 to
+        1e-4); one that ends at 1e-8 lacks 3 to 10.
     reference_pressure : float
         Where ``radius`` and ``log_g`` hold [bar].
 
