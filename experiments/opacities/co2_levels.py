@@ -96,7 +96,8 @@ def _constants(isotopologue: int) -> tuple[float, ...]:
     """Anharmonic and Fermi constants [cm-1] of an isotopologue."""
     sizes = [N_LINEAR, N_QUADRATIC, N_CUBIC, N_FERMI]
     if isotopologue == 1:
-        # The second and third orders of Suzuki 1968 (J. Mol. Spectrosc. 25, 479) only start it.
+        # Where the search starts; only third orders and the change of the Fermi element are
+        # held near it, that is near 0, since levels reach too low to fix them all.
         start = np.zeros(sum(sizes))
         start[:10] = [1340, 667, 2361, -3, 2, -19, -0.3, -12.5, -12.5, 0.5]
         start[-N_FERMI] = -25.6
