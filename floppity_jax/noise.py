@@ -32,7 +32,7 @@ def log_likelihood(
         Where the observation has no errors.
     """
     residual = residuals(spectra, observation)
-    return -0.5 * residual**2 - np.log(observation.errors) - 0.5 * np.log(2 * np.pi)
+    return -0.5 * residual**2 - np.log(require_errors(observation)) - 0.5 * np.log(2 * np.pi)
 
 
 def residuals(
@@ -45,19 +45,22 @@ def residuals(
     NoLikelihoodError
         Where the observation has no errors.
     """
+    errors = require_errors(observation)
+    return (np.asarray(spectra, np.float64) - observation.values) / errors
+
+
+def require_errors(observation: Observation) -> Float[np.ndarray, " channels"]:
+    """Return the errors of an observation.
+
+    Raises
+    ------
+    NoLikelihoodError
+        Where it has none.
+    """
     if observation.errors is None:
         raise NoLikelihoodError(
             f"observation {observation.name!r} has errors=None (the simulator is stochastic), "
             "so there is no likelihood to correct or score by. Give its errors, or use the "
             "posterior as it is."
         )
-    return (np.asarray(spectra, np.float64) - observation.values) / observation.errors
-
-
-def add_noise(
-    rng: np.random.Generator, spectra: Float[np.ndarray, "n channels"], observation: Observation
-) -> Float[np.ndarray, "n channels"]:
-    """Noisy copies of noise-free spectra (the spectra themselves where there are no errors)."""
-    if observation.errors is None:
-        return np.asarray(spectra)
-    return spectra + observation.errors * rng.standard_normal(np.shape(spectra))
+    return observation.errors

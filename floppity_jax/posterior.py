@@ -16,6 +16,7 @@ from floppity_jax import noise
 from floppity_jax.density import Density, density_arrays, density_from_arrays
 from floppity_jax.errors import InvalidInput, NoLikelihoodError
 from floppity_jax.flows.spline_flow import FlowConfig
+from floppity_jax.importance import adaptive_draws
 from floppity_jax.observation import Observation
 from floppity_jax.pool import Pool, Simulations, simulate
 from floppity_jax.priors import ParameterSpace
@@ -93,7 +94,8 @@ class Posterior:
     def importance_sample(self, n: int, seed: int = 0) -> ImportancePosterior:
         """Correct the posterior by the true likelihood, at ``n`` simulator calls.
 
-        Draws from the flow are weighted by ``likelihood * prior / q``.
+        Draws from the flow are weighted by ``likelihood * prior / q``, in stages that adapt to
+        the weights so far: see `floppity_jax.importance`.
 
         Raises
         ------
@@ -101,23 +103,25 @@ class Posterior:
             Where the observation has no errors, or no simulator came with a loaded posterior.
         """
         _check_count("n", n)
-        if self.evaluate is None:
-            raise NoLikelihoodError(
-                "this posterior has no simulator: give one to load_posterior(path, simulator=...)."
-            )
-        if self.observation.errors is None:
-            noise.residuals(self.observation.values[None], self.observation)
+        evaluate = self._evaluator()
+        noise.require_errors(self.observation)
         stopwatch = Stopwatch(dict(self.record.seconds))
+        spectra: list[Float[np.ndarray, "m channels"]] = []
+
+        def log_target(stage: int, z: Float[np.ndarray, "m d"]) -> Float[np.ndarray, " m"]:
+            with stopwatch.time("simulating"):
+                name = f"importance_seed{seed}_n{n}_stage{stage + 1}"
+                spectra.append(evaluate(name, self.space.to_theta(z)).spectra)
+            log_likelihood = noise.log_likelihood(spectra[-1], self.observation).sum(axis=1)
+            # A model that failed has no likelihood: it carries no weight.
+            return np.where(
+                np.isfinite(log_likelihood), log_likelihood + _log_standard_normal(z), -np.inf
+            )
+
         with stopwatch.time("sampling"):
-            z, log_q = self.density.sample(jax.random.key(seed), n)
-            theta = self.space.to_theta(z)
-        with stopwatch.time("simulating"):
-            simulations = self.evaluate(f"importance_seed{seed}_n{n}", theta)
-        spectra = simulations.spectra
-        log_likelihood = noise.log_likelihood(spectra, self.observation).sum(axis=1)
-        # A model that failed has no likelihood: it carries no weight, and is counted.
-        log_weights = np.where(
-            np.isfinite(log_likelihood), log_likelihood + _log_standard_normal(z) - log_q, -np.inf
+            draws = adaptive_draws(jax.random.key(seed), self.density, log_target, n)
+        stopwatch.seconds["sampling"] -= stopwatch.seconds["simulating"] - self.record.seconds.get(
+            "simulating", 0.0
         )
         record = dataclasses.replace(
             self.record,
@@ -126,9 +130,9 @@ class Posterior:
         )
         return ImportancePosterior(
             **{**_fields(self), "record": record},
-            draws=theta,
-            spectra=spectra,
-            log_weights=log_weights,
+            draws=self.space.to_theta(draws.z),
+            spectra=np.concatenate(spectra),
+            log_weights=draws.log_weights,
         )
 
     def to_datatree(self, n: int = 4000, seed: int = 0) -> xarray.DataTree:
@@ -170,6 +174,13 @@ class Posterior:
         }
         return arrays, description
 
+    def _evaluator(self) -> Evaluate:
+        if self.evaluate is None:
+            raise NoLikelihoodError(
+                "this posterior has no simulator: give one to load_posterior(path, simulator=...)."
+            )
+        return self.evaluate
+
     def _checked(self, theta: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
         theta = np.asarray(theta, np.float64)
         if theta.ndim != 2 or theta.shape[1] != len(self.names):
@@ -191,7 +202,7 @@ class ImportancePosterior(Posterior):
     spectra : array (n, channels)
         Their noise-free spectra.
     log_weights : array (n,)
-        Log of likelihood times prior over the density of the flow.
+        Log of likelihood times prior over the density that the draws came from.
     """
 
     draws: Float[np.ndarray, "n d"]
@@ -237,14 +248,11 @@ class ImportancePosterior(Posterior):
     def log_prob(self, theta: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
         """Log of likelihood times prior over evidence: one simulator call for each row."""
         theta = self._checked(theta)
-        if self.evaluate is None:
-            raise NoLikelihoodError(
-                "this posterior has no simulator: give one to load_posterior(path, simulator=...)."
-            )
+        evaluate = self._evaluator()
         log_prior = self.space.log_prior(theta)
         inside = np.isfinite(log_prior)
         log_p = np.full(len(theta), -np.inf)
-        spectra = self.evaluate("", theta[inside]).spectra
+        spectra = evaluate("", theta[inside]).spectra
         log_likelihood = noise.log_likelihood(spectra, self.observation).sum(axis=1)
         log_p[inside] = log_likelihood + log_prior[inside] - self.log_evidence
         return log_p

@@ -16,7 +16,7 @@ from floppity_jax.typing import Bool, Float, Key
 TRUNCATED_MASS = 1e-3  # of the posterior, left outside the region
 WIDENED = 1.6  # widening of the base noise: measured on curved and flat posteriors
 MOST_CANDIDATES = 2**18
-CANDIDATES_AT_ONCE = 2**15
+CANDIDATES_AT_ONCE = 2**14
 
 
 class Region(NamedTuple):
@@ -85,31 +85,34 @@ def draw_truncated(key: Key, n: int, regions: list[Region]) -> Draws:
     (Rubin 1988). Candidates are added until the effective size is four times what is asked for,
     and never beyond ``MOST_CANDIDATES``.
     """
-    newest = regions[-1].density
-    z = np.empty((0, newest.whitening.mean.size))
-    log_weight = np.empty(0)
-    acceptance = ess = 0.0
+    newest = regions[-1]
     key_candidates, key_resample = jax.random.split(key)
+    z = np.empty((0, newest.density.whitening.mean.size))
+    log_weight = np.empty(0)
+    inside = ess = 0.0
     for i in range(MOST_CANDIDATES // CANDIDATES_AT_ONCE):
-        more, log_q = newest.sample(
+        more, log_q = newest.density.sample(
             jax.random.fold_in(key_candidates, i), CANDIDATES_AT_ONCE, widened=WIDENED
         )
-        inside = np.isfinite(log_q)
-        for region in reversed(regions):
-            # Only those still inside are looked at again: older regions are wider, and cheap.
-            inside[inside] = region.contains(more[inside])
-        acceptance = (acceptance * i + inside.mean()) / (i + 1)
-        z = np.concatenate([z, more[inside]])
-        log_weight = np.concatenate(
-            [log_weight, (-0.5 * (more**2).sum(axis=1) - log_q)[inside]]
-        )
+        kept = newest.contains(more)
+        inside += kept.sum()
+        z = np.concatenate([z, more[kept]])
+        log_weight = np.concatenate([log_weight, (-0.5 * (more**2).sum(axis=1) - log_q)[kept]])
         ess = effective_sample_size(log_weight)
         if ess >= 4 * n:
             break
-    # Gumbel's trick: the n largest of log w + Gumbel noise are n draws without replacement.
-    gumbel = np.asarray(jax.random.gumbel(key_resample, (2 * MOST_CANDIDATES,)), np.float64)
-    best = np.argsort(log_weight + gumbel[: len(log_weight)])[::-1][:n]
-    return Draws(z[best], ess, float(acceptance))
+    # Gumbel's trick: in the order of log w + Gumbel noise, they are draws without replacement.
+    gumbel = np.asarray(jax.random.gumbel(key_resample, (MOST_CANDIDATES,)), np.float64)
+    z = z[np.argsort(log_weight + gumbel[: len(z)])[::-1]]
+    chosen = np.empty((0, z.shape[1]))
+    for start in range(0, len(z), 2 * n):  # older regions are wider: one pass mostly suffices
+        block = z[start : start + 2 * n]
+        for region in reversed(regions[:-1]):
+            block = block[region.contains(block)]
+        chosen = np.concatenate([chosen, block])[:n]
+        if len(chosen) == n:
+            break
+    return Draws(chosen, ess, inside / ((i + 1) * CANDIDATES_AT_ONCE))
 
 
 def effective_sample_size(log_weight: Float[np.ndarray, " n"]) -> float:

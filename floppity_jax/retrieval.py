@@ -16,6 +16,7 @@ import numpy as np
 
 from floppity_jax import sequential
 from floppity_jax.checkpoint import fit_arrays, fit_from_arrays
+from floppity_jax.compilation import use_cache
 from floppity_jax.errors import InvalidInput, SimulatorError
 from floppity_jax.flows.spline_flow import FlowConfig
 from floppity_jax.observation import Observation
@@ -159,6 +160,7 @@ class Retrieval:
         store = None
         if directory is not None:
             store = RunDirectory(directory, self._describe(counts, seed), resume=resume)
+        use_cache()
         stopwatch = Stopwatch()
         record = RunRecord(seed, self.method, [], 0, stopwatch.seconds, configuration)
         problem = sequential.Problem(

@@ -1,0 +1,21 @@
+"""JAX's persistent compilation cache, kept in the user's cache folder."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+import jax
+
+
+def use_cache() -> None:
+    """Keep compiled functions for the next process, unless the user has set JAX up otherwise.
+
+    What took under half a second to compile is not worth a file. ``JAX_COMPILATION_CACHE_DIR``
+    chooses another folder, ``JAX_ENABLE_COMPILATION_CACHE=false`` none.
+    """
+    if jax.config.jax_compilation_cache_dir is not None:
+        return
+    home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(home) / "floppity_jax"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

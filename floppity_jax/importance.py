@@ -1,0 +1,113 @@
+"""Adaptive importance sampling: the correction of a posterior by its true density.
+
+Draws come in a few stages (AMIS: Cornuet et al. 2012). The first is from the flow; each later one
+from the flow shifted and stretched so that its mean and covariance are those of the draws weighted
+so far. All draws are weighted by the target over the mixture of all stages, so none is lost, and
+a stage that was off costs efficiency but not correctness.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import scipy.optimize
+from scipy.special import logsumexp
+
+from floppity_jax.density import Density, Whitening
+from floppity_jax.proposals import effective_sample_size
+from floppity_jax.typing import Float, Key
+
+STAGES = 10
+# Effective draws behind a mean and covariance, for each parameter: weights that leave fewer are
+# first raised to a power below 1.
+LEAST_ESS = 10
+
+
+class WeightedDraws(NamedTuple):
+    """Draws and what they weigh.
+
+    Attributes
+    ----------
+    z : array (n, d)
+        In prior coordinates.
+    log_weights : array (n,)
+        Log of the unnormalised target over the density that the draws came from.
+    """
+
+    z: Float[np.ndarray, "n d"]
+    log_weights: Float[np.ndarray, " n"]
+
+
+def adaptive_draws(
+    key: Key,
+    density: Density,
+    log_target: Callable[[int, Float[np.ndarray, "m d"]], Float[np.ndarray, " m"]],
+    n: int,
+) -> WeightedDraws:
+    """Draw ``n`` times and weigh the draws by the target.
+
+    Parameters
+    ----------
+    key
+        For the draws.
+    density
+        Where to start from.
+    log_target
+        Called with the number of the stage and its draws; returns the log of the unnormalised
+        target, minus infinity where there is none.
+    n
+        Draws in all, and so evaluations of the target.
+    """
+    # Where the errors were inflated for training, the flow is centred to a fraction of the inflated
+    # width: start half way, in the logarithm, between that width and the contracted one.
+    density = density._replace(base_scale=density.base_scale**0.5)
+    key_moments, key_draws = jax.random.split(key)
+    reference = density.sample(key_moments, 8192)[0]
+    sizes = [len(part) for part in np.array_split(np.arange(n), min(STAGES, n))]
+    stages: list[Density] = []
+    z = np.empty((0, reference.shape[1]))
+    log_p = log_weights = np.empty(0)
+    for stage, size in enumerate(sizes):
+        stages.append(_adapted(density, reference, z, log_weights))
+        draws, _ = stages[-1].sample(jax.random.fold_in(key_draws, stage), size)
+        z = np.concatenate([z, draws])
+        log_p = np.concatenate([log_p, log_target(stage, draws)])
+        shares = np.log(np.array(sizes[: stage + 1]) / len(z))
+        log_q = logsumexp([s.log_prob(z) + w for s, w in zip(stages, shares, strict=True)], axis=0)
+        log_weights = log_p - log_q
+    return WeightedDraws(z, log_weights)
+
+
+def _adapted(
+    density: Density,
+    reference: Float[np.ndarray, "m d"],
+    z: Float[np.ndarray, "n d"],
+    log_weights: Float[np.ndarray, " n"],
+) -> Density:
+    """Shift and stretch a density to the moments of weighted draws."""
+    weights = _tempered(log_weights, LEAST_ESS * reference.shape[1])
+    if weights is None:
+        return density
+    now = Whitening.fit(reference)
+    mean = weights @ z
+    covariance = (weights[:, None] * (z - mean)).T @ (z - mean)
+    stretch = np.linalg.cholesky(covariance) @ np.linalg.inv(now.cholesky)
+    old = density.whitening
+    new = Whitening(mean + stretch @ (old.mean - now.mean), stretch @ old.cholesky)
+    return density._replace(whitening=new)
+
+
+def _tempered(log_weights: Float[np.ndarray, " n"], least: float) -> np.ndarray | None:
+    """Normalised weights, to the highest power up to 1 that leaves ``least`` effective draws.
+
+    None where there are not so many draws.
+    """
+    if np.isfinite(log_weights).sum() < 2 * least:
+        return None
+    shortfall = lambda power: effective_sample_size(power * log_weights) - least  # noqa: E731
+    power = 1.0 if shortfall(1.0) >= 0 else scipy.optimize.brentq(shortfall, 1e-12, 1.0)
+    weights = np.exp(power * (log_weights - log_weights.max()))
+    return weights / weights.sum()
