@@ -27,10 +27,10 @@ def fit_arrays(fit: Fit) -> dict[str, np.ndarray]:
 
 def fit_from_arrays(arrays: Mapping[str, np.ndarray], dim: int, flow: FlowConfig) -> Fit:
     """Rebuild a fit from what `fit_arrays` returned."""
-    features = {name: arrays[f"features_{name}"] for name in Features._fields}
+    features = Features(*(arrays[f"features_{name}"] for name in Features._fields))  # type: ignore[arg-type]
     return Fit(
         density_from_arrays(arrays, dim, flow),
-        Features(**{**features, "noise": float(features["noise"])}),
+        features._replace(noise=float(features.noise)),
         float(arrays["log_threshold"]),
         TrainingRecord(
             arrays["train_loss"].tolist(),

@@ -14,7 +14,7 @@ def use_cache() -> None:
     What took under half a second to compile is not worth a file. ``JAX_COMPILATION_CACHE_DIR``
     chooses another folder, ``JAX_ENABLE_COMPILATION_CACHE=false`` none.
     """
-    if jax.config.jax_compilation_cache_dir is not None:
+    if jax.config.values["jax_compilation_cache_dir"] is not None:
         return
     home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
     jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(home) / "floppity_jax"))

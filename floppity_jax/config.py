@@ -100,7 +100,9 @@ def load(path: str | pathlib.Path) -> Setup:
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise InvalidInput("input file", str(path), f"must be TOML ({error})", "Mend that line.") from None  # fmt: skip
+        raise InvalidInput(
+            "input file", str(path), f"must be TOML ({error})", "Mend that line."
+        ) from None
     sections = ("observation", "simulator", "parameters", "run", "flow", "training")
     _refuse_unknown(tables, sections, "input file")
     for needed in ("observation", "simulator", "parameters"):
@@ -217,6 +219,4 @@ def _refuse_unknown(table: Mapping[str, Any], known: typing.Iterable[str], where
     for key in table:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
-            raise InvalidInput(
-                f"{where}: key", key, "is not known", f"Did you mean {near[0]!r}?"
-            )
+            raise InvalidInput(f"{where}: key", key, "is not known", f"Did you mean {near[0]!r}?")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
 
 import floppity_jax
@@ -30,7 +29,9 @@ def to_datatree(posterior: Posterior, n: int, seed: int) -> xarray.DataTree:
     space, observation = posterior.space, posterior.observation
     name = observation.name
     channel = f"channel_{name}"
-    prior = space.to_theta(np.asarray(jax.random.normal(jax.random.key(seed), (n, len(space.names)))))
+    prior = space.to_theta(
+        np.asarray(jax.random.normal(jax.random.key(seed), (n, len(space.names))))
+    )
     groups: dict[str, dict[str, Any]] = {"prior": _columns(space.names, prior)}
     if isinstance(posterior, ImportancePosterior):
         rows = posterior.resample(n, seed)

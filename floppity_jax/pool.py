@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +18,10 @@ from floppity_jax.observation import Observation
 from floppity_jax.simulators.base import simulator_kind
 
 DEVICE_CHUNK = 256  # spectra a compiled call: one compilation serves any number
+
+
+_Parameters = Mapping[str, np.ndarray]
+_Results = Iterator[tuple[slice, Any]]
 
 
 class Simulations(NamedTuple):
@@ -124,7 +128,9 @@ def simulate(
     spectra = np.full((n, observation.n_channels), np.nan)
     failures: dict[int, str] = {}
     kind = simulator_kind(simulator)
-    runs = _on_device if kind == "jax_batched" else functools.partial(_in_pool, pool, kind)
+    runs: Callable[..., _Results] = (
+        _on_device if kind == "jax_batched" else functools.partial(_in_pool, pool, kind)
+    )
     done = 0
     for rows, result in runs(simulator, parameters, n, observation.n_channels):
         done += rows.stop - rows.start
@@ -139,7 +145,9 @@ def simulate(
     return Simulations(spectra, failures)
 
 
-def _on_device(simulator, parameters, n, n_channels):
+def _on_device(
+    simulator: Callable[..., Any], parameters: _Parameters, n: int, n_channels: int
+) -> _Results:
     """Yield rows and their spectra, computed by JAX in chunks of one size."""
     import jax.numpy as jnp
 
@@ -162,14 +170,21 @@ def _on_device(simulator, parameters, n, n_channels):
 
 
 @functools.lru_cache(maxsize=8)
-def _jit(simulator):
+def _jit(simulator: Callable[..., Any]) -> Callable[..., Any]:
     """Compiled simulator: the same object is compiled once, whoever asks."""
     import jax
 
     return jax.jit(lambda parameters: simulator(parameters))
 
 
-def _in_pool(pool, kind, simulator, parameters, n, n_channels):
+def _in_pool(
+    pool: Pool,
+    kind: str,
+    simulator: Callable[..., Any],
+    parameters: _Parameters,
+    n: int,
+    n_channels: int,
+) -> _Results:
     """Yield rows and their spectra, or the text of an error, as the workers finish."""
     executor = pool.executor()
     size = 1 if kind == "scalar" else min(64, max(1, n // 4))
@@ -191,7 +206,7 @@ def _in_pool(pool, kind, simulator, parameters, n, n_channels):
             future.cancel()
 
 
-def _call(simulator, kind, parameters):
+def _call(simulator: Callable[..., Any], kind: str, parameters: _Parameters) -> Any:
     """Run in a worker: the result, or the text of what the simulator raised."""
     try:
         if kind == "scalar":

@@ -22,7 +22,7 @@ from floppity_jax.pool import Pool, Simulations, simulate
 from floppity_jax.priors import ParameterSpace
 from floppity_jax.proposals import effective_sample_size
 from floppity_jax.record import RunRecord
-from floppity_jax.store import Arrays, read_arrays, write_atomically
+from floppity_jax.store import Arrays, read_arrays, write_arrays
 from floppity_jax.timing import Stopwatch
 from floppity_jax.typing import Float
 
@@ -148,10 +148,8 @@ class Posterior:
     def save(self, path: str | pathlib.Path) -> None:
         """Write the posterior to one ``.npz`` file; `load_posterior` reads it."""
         arrays, description = self._content()
-        text = np.array(json.dumps(description))
-        write_atomically(
-            pathlib.Path(path), lambda file: np.savez(file, description=text, **arrays)
-        )
+        arrays["description"] = np.array(json.dumps(description))
+        write_arrays(pathlib.Path(path), arrays)
 
     def _content(self) -> tuple[Arrays, dict[str, Any]]:
         o, whitening = self.observation, self.density.whitening
@@ -299,7 +297,7 @@ def load_posterior(
     arrays = read_arrays(path)
     description = json.loads(str(arrays.pop("description")))
     space = ParameterSpace.from_description(description["parameters"])
-    observed = {
+    observed: dict[str, Any] = {
         key.removeprefix("observation_"): value
         for key, value in arrays.items()
         if key.startswith("observation_")
@@ -322,8 +320,8 @@ def load_posterior(
         "evaluate": evaluate,
     }
     if "log_weights" in arrays:
-        own = {key: arrays[key] for key in ("draws", "spectra", "log_weights")}
-        return ImportancePosterior(**common, **own)
+        common |= {key: arrays[key] for key in ("draws", "spectra", "log_weights")}
+        return ImportancePosterior(**common)
     return Posterior(**common)
 
 

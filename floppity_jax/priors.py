@@ -209,9 +209,7 @@ class ParameterSpace:
                 "Give at least one of them a prior.",
             )  # fmt: skip
         for name, entry in self.entries.items():
-            if isinstance(entry, Tied) and isinstance(
-                self.entries.get(entry.other, entry), Tied
-            ):
+            if isinstance(entry, Tied) and isinstance(self.entries.get(entry.other, entry), Tied):
                 raise InvalidInput(
                     f"parameters[{name!r}]", entry.other,
                     "must name a free or fixed parameter to be tied to",
@@ -225,9 +223,7 @@ class ParameterSpace:
     def to_theta(self, z: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
         """Physical parameters at standard-normal coordinates; always inside the prior."""
         z = np.asarray(z, dtype=np.float64)
-        return np.stack(
-            [p.to_theta(z[:, i]) for i, p in enumerate(self.priors.values())], axis=1
-        )
+        return np.stack([p.to_theta(z[:, i]) for i, p in enumerate(self.priors.values())], axis=1)
 
     def log_prior(self, theta: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
         """Log of the prior density; minus infinity outside."""

@@ -175,11 +175,11 @@ class Retrieval:
                 record.rounds.append(info)
                 if stop == "converged" and info.change < CONVERGED:
                     break
-        assert state.density is not None
+        assert state.fit is not None  # there is at least one round
         return Posterior(
             space=self.space,
             observation=self.observation,
-            density=state.density,
+            density=state.fit.density,
             flow=self.flow,
             record=record,
             evaluate=functools.partial(self._evaluate, store),
@@ -219,7 +219,7 @@ class Retrieval:
         good = np.setdiff1d(np.arange(n), list(failed))
         _check_enough(good.size, self.training)
         bar.simulated(n)
-        before = state.density
+        before = None if state.fit is None else state.fit.density
         state = sequential.add(state, batch["z"][good], batch["spectra"][good])
         used = int(state.inside.sum())
 
@@ -260,7 +260,7 @@ class Retrieval:
         return Simulations(arrays["spectra"], texts)
 
     def _counts(self, rounds: int, simulations: int | Sequence[int]) -> list[int]:
-        """Simulator calls of each round, checked."""
+        """Return the checked number of simulator calls of each round."""
         if not isinstance(rounds, int) or rounds < 1:
             raise InvalidInput(
                 "rounds", rounds, "must be a whole number above 0", "For example rounds=10."

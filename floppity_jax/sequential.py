@@ -53,59 +53,6 @@ class Problem(NamedTuple):
     rows: int
 
 
-class State(NamedTuple):
-    """What is known after some rounds.
-
-    Attributes
-    ----------
-    z : array (n, d)
-        Parameters simulated so far (good simulations only), in prior coordinates.
-    spectra : array (n, channels)
-        Their noise-free spectra.
-    inside : array (n,)
-        Which of them are in use: all for ``apt``, else those in every region so far.
-    features : Features or None
-        Inputs of the current flow.
-    density : Density or None
-        The current posterior.
-    regions : list of Region
-        One a round, for ``truncated``; each is used within all those before it.
-    """
-
-    z: Float[np.ndarray, "n d"]
-    spectra: Float[np.ndarray, "n channels"]
-    inside: Bool[np.ndarray, " n"]
-    features: Features | None
-    density: Density | None
-    regions: list[proposals.Region]
-
-
-def init(problem: Problem) -> State:
-    """Start with nothing known."""
-    d, channels = problem.dim, problem.observation.n_channels
-    return State(np.empty((0, d)), np.empty((0, channels)), np.empty(0, bool), None, None, [])
-
-
-def propose(key: Key, problem: Problem, state: State, n: int) -> proposals.Draws:
-    """Draw the parameters of the next round."""
-    if state.density is None:
-        return proposals.draw_prior(key, n, problem.dim)
-    if problem.method == "apt":
-        return proposals.draw_posterior(key, n, state.density)
-    return proposals.draw_truncated(key, n, state.regions)
-
-
-def add(
-    state: State, z: Float[np.ndarray, "n d"], spectra: Float[np.ndarray, "n channels"]
-) -> State:
-    """Take in the good simulations of a round, which were proposed inside every region."""
-    return state._replace(
-        z=np.concatenate([state.z, z]),
-        spectra=np.concatenate([state.spectra, spectra]),
-        inside=np.concatenate([state.inside, np.ones(len(z), bool)]),
-    )
-
-
 class Fit(NamedTuple):
     """What a round learned.
 
@@ -127,6 +74,56 @@ class Fit(NamedTuple):
     record: TrainingRecord
 
 
+class State(NamedTuple):
+    """What is known after some rounds.
+
+    Attributes
+    ----------
+    z : array (n, d)
+        Parameters simulated so far (good simulations only), in prior coordinates.
+    spectra : array (n, channels)
+        Their noise-free spectra.
+    inside : array (n,)
+        Which of them are in use: all for ``apt``, else those in every region so far.
+    fit : Fit or None
+        What the last round learned.
+    regions : list of Region
+        One a round, for ``truncated``; each is used within all those before it.
+    """
+
+    z: Float[np.ndarray, "n d"]
+    spectra: Float[np.ndarray, "n channels"]
+    inside: Bool[np.ndarray, " n"]
+    fit: Fit | None
+    regions: list[proposals.Region]
+
+
+def init(problem: Problem) -> State:
+    """Start with nothing known."""
+    d, channels = problem.dim, problem.observation.n_channels
+    return State(np.empty((0, d)), np.empty((0, channels)), np.empty(0, bool), None, [])
+
+
+def propose(key: Key, problem: Problem, state: State, n: int) -> proposals.Draws:
+    """Draw the parameters of the next round."""
+    if state.fit is None:
+        return proposals.draw_prior(key, n, problem.dim)
+    if problem.method == "apt":
+        return proposals.draw_posterior(key, n, state.fit.density)
+    return proposals.draw_truncated(key, n, state.regions)
+
+
+def add(
+    state: State, z: Float[np.ndarray, "n d"], spectra: Float[np.ndarray, "n channels"]
+) -> State:
+    """Take in the good simulations of a round, which were proposed inside every region."""
+    return state._replace(
+        z=np.concatenate([state.z, z]),
+        spectra=np.concatenate([state.spectra, spectra]),
+        inside=np.concatenate([state.inside, np.ones(len(z), bool)]),
+    )
+
+
 def learn(
     key: Key,
     problem: Problem,
@@ -136,11 +133,11 @@ def learn(
 ) -> Fit:
     """Train the flow on the simulations in use."""
     key_flow, key_set, key_fit, key_region = jax.random.split(key, 4)
-    goes_on = problem.method == "apt" and state.density is not None
+    before = state.fit if problem.method == "apt" else None
     z, spectra = state.z[state.inside], state.spectra[state.inside]
-    if goes_on:
-        features, whitening = state.features, state.density.whitening
-        graph, parameters = state.density.graph, state.density.parameters
+    if before is not None:
+        features = before.features
+        graph, parameters, _, whitening, _ = before.density
     else:
         features = fit_features(spectra, problem.observation, problem.flow.components)
         whitening = Whitening.fit(z)
@@ -156,7 +153,7 @@ def learn(
         validation_fraction=problem.training.validation_fraction,
     )
     parameters, record = training.fit(
-        key_fit, graph, parameters, data, problem.training, atomic=goes_on, report=report
+        key_fit, graph, parameters, data, problem.training, atomic=before is not None, report=report
     )
     context = observed_input(features, problem.observation)
     density = Density(graph, parameters, context, whitening, 1 / max(features.noise, 1.0))
@@ -166,7 +163,7 @@ def learn(
 
 def update(problem: Problem, state: State, fit: Fit) -> State:
     """Take up what was learned, and for ``truncated`` leave out what lies beyond its region."""
-    state = state._replace(features=fit.features, density=fit.density)
+    state = state._replace(fit=fit)
     if problem.method == "apt":
         return state
     region = proposals.Region(fit.density._replace(base_scale=1.0), fit.log_threshold)

@@ -100,12 +100,12 @@ class RunDirectory:
             return read_arrays(path)
         arrays = compute()
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, lambda file: np.savez(file, **arrays))
+        write_arrays(path, arrays)
         return arrays
 
 
 def read_manifest(directory: str | os.PathLike[str]) -> dict[str, Any]:
-    """Configuration and versions of the run in a folder.
+    """Return configuration and versions of the run in a folder.
 
     Raises
     ------
@@ -138,6 +138,13 @@ def read_arrays(path: pathlib.Path) -> Arrays:
         raise RunDirectoryError(
             f"{path} is damaged ({error}). Move it away and resume: it is then computed again."
         ) from None
+
+
+def write_arrays(path: pathlib.Path, arrays: Arrays) -> None:
+    """Write arrays to one file."""
+    # Not by keywords: numpy's stub takes an unknown one for allow_pickle.
+    save: Callable[..., None] = np.savez
+    write_atomically(path, lambda file: save(file, **arrays))
 
 
 def write_atomically(path: pathlib.Path, write: Callable[[Any], Any]) -> None:

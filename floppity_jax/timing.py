@@ -15,10 +15,10 @@ _COMPILE_EVENTS = (
 _compiled_seconds = 0.0
 
 
-def _listen(event: str, duration: float, **_: object) -> None:
-    global _compiled_seconds  # noqa: PLW0603 JAX reports to a process-wide listener
+def _listen(event: str, duration_secs: float, **_: str | int) -> None:
+    global _compiled_seconds  # JAX reports to a process-wide listener
     if event in _COMPILE_EVENTS:
-        _compiled_seconds += duration
+        _compiled_seconds += duration_secs
 
 
 jax.monitoring.register_event_duration_secs_listener(_listen)

@@ -59,8 +59,9 @@ class TrainingConfig:
             value = getattr(self, field.name)
             if not value > 0:
                 raise InvalidInput(
-                    f"training.{field.name}", value, "must be above 0", "Leave it out for the default."
-                )
+                    f"training.{field.name}", value, "must be above 0",
+                    "Leave it out for the default.",
+                )  # fmt: skip
         if self.validation_fraction >= 0.5:
             raise InvalidInput(
                 "training.validation_fraction", self.validation_fraction, "must be below 0.5",
@@ -213,9 +214,8 @@ def fit(
     best, since_best = np.inf, 0
     reason = StopReason.MAX_EPOCHS
     for epoch in range(config.max_epochs):
-        state, epoch_losses = _epoch(
-            jax.random.fold_in(key_epochs, epoch), key_validation, graph, state, data, config, atomic
-        )
+        key_epoch = jax.random.fold_in(key_epochs, epoch)
+        state, epoch_losses = _epoch(key_epoch, key_validation, graph, state, data, config, atomic)
         train_loss, validation_loss = (float(loss) for loss in epoch_losses)
         train_losses.append(train_loss)
         validation_losses.append(validation_loss)

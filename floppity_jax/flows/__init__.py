@@ -1,0 +1,1 @@
+"""The flow: spline, conditioner, and the two joined; knows nothing of spectra."""

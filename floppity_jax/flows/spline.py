@@ -37,7 +37,7 @@ def n_parameters(bins: int) -> int:
 
 
 def forward(
-    x: Float[Array, " *shape"], parameters: Float[Array, "p *shape"], bound: float
+    x: Float[Array, " *shape"], parameters: Float[Array, " p *shape"], bound: float
 ) -> tuple[Float[Array, " *shape"], Float[Array, " *shape"]]:
     """Return ``y = f(x)`` and ``ln f'(x)`` (Durkan et al. 2019, Eqs. 4 and 5).
 
@@ -60,7 +60,7 @@ def forward(
 
 
 def inverse(
-    y: Float[Array, " *shape"], parameters: Float[Array, "p *shape"], bound: float
+    y: Float[Array, " *shape"], parameters: Float[Array, " p *shape"], bound: float
 ) -> tuple[Float[Array, " *shape"], Float[Array, " *shape"]]:
     """Return ``x`` with ``f(x) = y`` and ``ln dx/dy`` (Durkan et al. 2019, Eqs. 6 to 8)."""
     inside = jnp.abs(y) < bound

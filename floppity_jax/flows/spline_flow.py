@@ -7,7 +7,8 @@ that training runs; draws go through the inverse.
 from __future__ import annotations
 
 import dataclasses
-from typing import Self
+from collections.abc import Callable
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -85,7 +86,9 @@ class SplineCoupling(nnx.Module):
             rngs=rngs,
         )
 
-    def _apply(self, function, z: Array, projected: Array) -> tuple[Array, Array]:
+    def _apply(
+        self, function: Callable[..., tuple[Array, Array]], z: Array, projected: Array
+    ) -> tuple[Array, Array]:
         kept, moved = z[..., : self.n_kept], z[..., self.n_kept :]
         raw = self.network(kept, projected)
         raw = raw.reshape(*raw.shape[:-1], -1, self.n_moved)
@@ -151,7 +154,7 @@ class SplineFlow(nnx.Module):
         u, log_det = self.location_scale.forward(z, context)
         graph, weights = nnx.split(self.couplings)
 
-        def step(carry, layer):
+        def step(carry: tuple[Array, Array], layer: Any) -> tuple[tuple[Array, Array], None]:
             u, log_det = carry
             order, weights, projected = layer
             u, more = nnx.merge(graph, weights).forward(u[..., order], projected)
@@ -166,7 +169,7 @@ class SplineFlow(nnx.Module):
         graph, weights = nnx.split(self.couplings)
         back = np.argsort(self.orders, axis=1)
 
-        def step(carry, layer):
+        def step(carry: tuple[Array, Array], layer: Any) -> tuple[tuple[Array, Array], None]:
             z, log_det = carry
             back, weights, projected = layer
             z, more = nnx.merge(graph, weights).inverse(z, projected)
