@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
 
 import floppity_jax
 from floppity_jax import noise
 from floppity_jax.posterior import ImportancePosterior, Posterior
+from floppity_jax.proposals import draw_prior
 from floppity_jax.record import RunRecord
 from floppity_jax.typing import Float
 
@@ -29,9 +31,7 @@ def to_datatree(posterior: Posterior, n: int, seed: int) -> xarray.DataTree:
     space, observation = posterior.space, posterior.observation
     name = observation.name
     channel = f"channel_{name}"
-    prior = space.to_theta(
-        np.asarray(jax.random.normal(jax.random.key(seed), (n, len(space.names))))
-    )
+    prior = space.to_theta(draw_prior(jax.random.key(seed), n, len(space.names)).z)
     groups: dict[str, dict[str, Any]] = {"prior": _columns(space.names, prior)}
     if isinstance(posterior, ImportancePosterior):
         rows = posterior.resample(n, seed)

@@ -99,26 +99,26 @@ def _check_positive(law: str, name: str, value: float) -> None:
 
 
 def Uniform(low: float, high: float, *, unit: str = "", label: str = "") -> Prior:  # noqa: N802
-    """Uniform law between ``low`` and ``high``."""
+    """Return the uniform law between ``low`` and ``high``."""
     _check_bounds("Uniform", low, high)
     return Prior(stats.uniform(low, high - low), unit, label)
 
 
 def LogUniform(low: float, high: float, *, unit: str = "", label: str = "") -> Prior:  # noqa: N802
-    """Uniform law in the logarithm, between ``low`` and ``high``, both above 0."""
+    """Return the law uniform in the logarithm between ``low`` and ``high``, both above 0."""
     _check_bounds("LogUniform", low, high)
     _check_positive("LogUniform", "low", low)
     return Prior(stats.loguniform(low, high), unit, label)
 
 
 def Normal(mean: float, sd: float, *, unit: str = "", label: str = "") -> Prior:  # noqa: N802
-    """Normal law of the given mean and standard deviation."""
+    """Return the normal law of the given mean and standard deviation."""
     _check_positive("Normal", "sd", sd)
     return Prior(stats.norm(mean, sd), unit, label)
 
 
 def LogNormal(median: float, sd_log: float, *, unit: str = "", label: str = "") -> Prior:  # noqa: N802
-    """Log-normal law: ``ln theta`` is normal about ``ln median`` with deviation ``sd_log``."""
+    """Return the law whose ``ln theta`` is normal about ``ln median``, deviation ``sd_log``."""
     _check_positive("LogNormal", "median", median)
     _check_positive("LogNormal", "sd_log", sd_log)
     return Prior(stats.lognorm(sd_log, 0.0, median), unit, label)
@@ -127,7 +127,7 @@ def LogNormal(median: float, sd_log: float, *, unit: str = "", label: str = "") 
 def TruncatedNormal(  # noqa: N802
     mean: float, sd: float, low: float, high: float, *, unit: str = "", label: str = ""
 ) -> Prior:
-    """Normal law cut to ``low`` .. ``high``."""
+    """Return the normal law cut to ``low`` .. ``high``."""
     _check_bounds("TruncatedNormal", low, high)
     _check_positive("TruncatedNormal", "sd", sd)
     return Prior(stats.truncnorm((low - mean) / sd, (high - mean) / sd, mean, sd), unit, label)

@@ -4,7 +4,8 @@ Two methods. ``truncated`` (Deistler et al. 2022) draws from the prior cut to wh
 posterior lives, learns by maximum likelihood from every simulation inside, and standardises anew
 with fresh weights in each round. ``apt`` (Greenberg et al. 2019, as configured by Ardevol
 Martinez et al. 2024) draws from the current posterior, learns with the atomic loss from every
-simulation, and goes on from the weights and the standardisation of the first round.
+simulation (and by maximum likelihood from those of the first round, the combined loss), and goes on
+from the weights and the standardisation of that round.
 """
 
 from __future__ import annotations
@@ -87,6 +88,8 @@ class State(NamedTuple):
         Which of them are in use: all for ``apt``, else those in every region so far.
     fit : Fit or None
         What the last round learned.
+    n_prior : int
+        How many of the first simulations were drawn from the prior.
     regions : list of Region
         One a round, for ``truncated``; each is used within all those before it.
     """
@@ -94,6 +97,7 @@ class State(NamedTuple):
     z: Float[np.ndarray, "n d"]
     spectra: Float[np.ndarray, "n channels"]
     inside: Bool[np.ndarray, " n"]
+    n_prior: int
     fit: Fit | None
     regions: list[proposals.Region]
 
@@ -101,7 +105,7 @@ class State(NamedTuple):
 def init(problem: Problem) -> State:
     """Start with nothing known."""
     d, channels = problem.dim, problem.observation.n_channels
-    return State(np.empty((0, d)), np.empty((0, channels)), np.empty(0, bool), None, [])
+    return State(np.empty((0, d)), np.empty((0, channels)), np.empty(0, bool), 0, None, [])
 
 
 def propose(key: Key, problem: Problem, state: State, n: int) -> proposals.Draws:
@@ -121,6 +125,7 @@ def add(
         z=np.concatenate([state.z, z]),
         spectra=np.concatenate([state.spectra, spectra]),
         inside=np.concatenate([state.inside, np.ones(len(z), bool)]),
+        n_prior=len(z) if state.fit is None else state.n_prior,
     )
 
 
@@ -147,6 +152,7 @@ def learn(
         whitening.whiten(z),
         project(features, spectra),
         -0.5 * (z**2).sum(axis=1),
+        (np.arange(len(state.z)) < state.n_prior)[state.inside],
         features.scale,
         features.noise,
         rows=problem.rows,

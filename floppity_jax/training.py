@@ -93,6 +93,8 @@ class TrainingSet(NamedTuple):
         Projected noise-free spectra.
     log_prior : array (rows,)
         ``log p(z)`` up to a constant.
+    from_prior : array (rows,)
+        1 where the row was drawn from the prior, else 0.
     scale : array (c,)
         Turns components with noise into inputs.
     noise : float
@@ -104,6 +106,7 @@ class TrainingSet(NamedTuple):
     z: Float[Array, "rows d"]
     components: Float[Array, "rows c"]
     log_prior: Float[Array, " rows"]
+    from_prior: Float[Array, " rows"]
     scale: Float[Array, " c"]
     noise: Float[Array, ""]
     n_train: Int[Array, ""]
@@ -143,6 +146,7 @@ def make_training_set(
     z: Float[np.ndarray, "n d"],
     components: Float[np.ndarray, "n c"],
     log_prior: Float[np.ndarray, " n"],
+    from_prior: Float[np.ndarray, " n"],
     scale: Float[np.ndarray, " c"],
     noise: float,
     *,
@@ -162,6 +166,7 @@ def make_training_set(
         pad(z),
         pad(components),
         pad(log_prior),
+        pad(from_prior),
         jnp.asarray(scale, jnp.float32),
         jnp.float32(noise),
         jnp.int32(n - n_validation),
@@ -339,4 +344,7 @@ def _losses(
     if not atomic:
         return losses.negative_log_likelihood(flow, z, context)
     atoms = losses.draw_atoms(key_atoms, len(picked), config.atoms, n_distinct)
-    return losses.atomic(flow, z, context, data.log_prior[picked], atoms)
+    # The atomic loss says nothing of the density where no atom lies: what the flow puts there goes
+    # unseen. Maximum likelihood on the draws from the prior, right for the same posterior, pins it.
+    anchor = data.from_prior[picked] * losses.negative_log_likelihood(flow, z, context)
+    return losses.atomic(flow, z, context, data.log_prior[picked], atoms) + anchor

@@ -150,7 +150,7 @@ class SplineFlow(nnx.Module):
         return log_det + _log_normal(u / base_scale) - self.dim * jnp.log(base_scale)
 
     def to_base(self, z: Array, context: Array) -> tuple[Array, Array]:
-        """Base coordinates of ``z`` and the log determinant."""
+        """Return base coordinates of ``z`` and the log determinant."""
         u, log_det = self.location_scale.forward(z, context)
         graph, weights = nnx.split(self.couplings)
 
@@ -165,7 +165,7 @@ class SplineFlow(nnx.Module):
         return u, log_det
 
     def from_base(self, u: Array, context: Array) -> tuple[Array, Array]:
-        """Parameters at base coordinates ``u`` and the log determinant of that direction."""
+        """Return parameters at base coordinates ``u`` and the log determinant of that direction."""
         graph, weights = nnx.split(self.couplings)
         back = np.argsort(self.orders, axis=1)
 
