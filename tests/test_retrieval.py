@@ -181,12 +181,12 @@ def test_stochastic_simulator_needs_no_errors():
     retrieval = fp.Retrieval(
         noisy, {"a": fp.Normal(0.0, 1.0)}, fp.Observation(np.full(4, 0.5)), pool=1
     )
-    posterior = retrieval.run(1, 1000, seed=0, progress=False)
-    # Four draws of deviation 0.1 about a: the posterior deviation is 0.05, give or take what a
-    # network learns from 1,000 simulations.
+    posterior = retrieval.run(3, 300, seed=0, progress=False)
+    # Four draws of deviation 0.1 about a: the posterior is normal about 0.5, of deviation 0.05.
+    # Bounds as for the linear model, doubled for a third of its simulations.
     draws = posterior.sample(5000)
-    assert abs(draws.mean() - 0.5) < 0.05
-    assert 0.03 < draws.std() < 0.12
+    assert abs(draws.mean() - 0.5) < 0.6 * 0.05
+    assert 0.6 < draws.std() / 0.05 < 1.8
     with pytest.raises(NoLikelihoodError, match="errors=None"):
         posterior.importance_sample(10)
 
