@@ -98,6 +98,11 @@ def _check_positive(law: str, name: str, value: float) -> None:
         )
 
 
+def _check_finite(argument: str, value: float) -> None:
+    if not math.isfinite(value):
+        raise InvalidInput(argument, value, "must be a finite number", "Give one.")
+
+
 def Uniform(low: float, high: float, *, unit: str = "", label: str = "") -> Prior:  # noqa: N802
     """Return the uniform law between ``low`` and ``high``."""
     _check_bounds("Uniform", low, high)
@@ -113,6 +118,7 @@ def LogUniform(low: float, high: float, *, unit: str = "", label: str = "") -> P
 
 def Normal(mean: float, sd: float, *, unit: str = "", label: str = "") -> Prior:  # noqa: N802
     """Return the normal law of the given mean and standard deviation."""
+    _check_finite("Normal mean", mean)
     _check_positive("Normal", "sd", sd)
     return Prior(stats.norm(mean, sd), unit, label)
 
@@ -129,6 +135,7 @@ def TruncatedNormal(  # noqa: N802
 ) -> Prior:
     """Return the normal law cut to ``low`` .. ``high``."""
     _check_bounds("TruncatedNormal", low, high)
+    _check_finite("TruncatedNormal mean", mean)
     _check_positive("TruncatedNormal", "sd", sd)
     return Prior(stats.truncnorm((low - mean) / sd, (high - mean) / sd, mean, sd), unit, label)
 
@@ -154,6 +161,8 @@ def as_prior(name: str, given: Any) -> Prior | Fixed | Tied:
     (tied) or a frozen `scipy.stats` law.
     """
     argument = f"parameters[{name!r}]"
+    if isinstance(given, Fixed):
+        _check_finite(argument, given.value)
     if isinstance(given, Prior | Fixed | Tied):
         return given
     if isinstance(given, str):
