@@ -65,7 +65,8 @@ def fit_features(
     error = observation.errors
     if error is None:
         spread = spectra.std(axis=0, dtype=np.float64)
-        error = np.where(spread > 0, spread, 1.0)
+        # Of equal numbers the spread is 0 only but for rounding.
+        error = np.where(np.ptp(spectra, axis=0) > 0, spread, 1.0)
     whitened = (np.asarray(spectra, np.float64) - observation.values) / error
     mean = whitened.mean(axis=0)
     # The small Gram matrix of the channels: cheaper than the SVD of all simulations.
@@ -113,7 +114,8 @@ def misfit(
 
     if excess(0.0) < 5 * np.sqrt(2 / len(distance)):
         return 1.0
-    highest = 0.5 * np.log(np.mean(distance**2))  # where even without signal the mean is 1
+    # Where even without signal the mean is 1, and beyond rounding.
+    highest = 0.5 * np.log(np.mean(distance**2)) + 1e-6
     return float(np.exp(scipy.optimize.brentq(excess, 0.0, highest)))
 
 
