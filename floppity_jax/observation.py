@@ -8,9 +8,9 @@ import pathlib
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float  # not by way of floppity_jax.typing, which loads JAX
 
 from floppity_jax.errors import InvalidInput
-from floppity_jax.typing import Float
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -11,13 +11,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
+from jaxtyping import Float  # not by way of floppity_jax.typing, which loads JAX
 from scipy import special, stats
 
 from floppity_jax.errors import InvalidInput
-from floppity_jax.typing import Float
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -71,7 +71,7 @@ class Prior:
         }
 
     @classmethod
-    def from_description(cls, description: Mapping[str, Any]) -> Self:
+    def from_description(cls, description: Mapping[str, Any]) -> Prior:
         """Rebuild a prior from what `describe` returned."""
         law = getattr(stats, description["law"])(*description["args"], **description["kwds"])
         return cls(law, description["unit"], description["label"])
@@ -257,7 +257,7 @@ class ParameterSpace:
         }
 
     @classmethod
-    def from_description(cls, description: Mapping[str, Any]) -> Self:
+    def from_description(cls, description: Mapping[str, Any]) -> ParameterSpace:
         """Rebuild a space from what `describe` returned."""
         kinds = {"law": Prior.from_description, "value": lambda d: Fixed(d["value"]),
                  "other": lambda d: Tied(d["other"])}  # fmt: skip
