@@ -229,7 +229,7 @@ def _checked(result: Any, n: int, observation: Observation, kind: str) -> np.nda
     expected = (observation.n_channels,) if kind == "scalar" else (n, observation.n_channels)
     if spectra.shape != expected:
         hint = "Does it compute the channels that were observed?"
-        if spectra.shape == expected[::-1] and len(expected) == 2:
+        if len(expected) == 2 == spectra.ndim and len(spectra) == observation.n_channels:
             hint = "It is transposed: return one row for each parameter set."
         elif kind == "scalar" and spectra.size == observation.n_channels:
             hint = "Return a one-dimensional array."
