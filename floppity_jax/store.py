@@ -132,8 +132,9 @@ def read_arrays(path: pathlib.Path) -> Arrays:
         Where the file is damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return dict(file)
+        # numpy leaves a file that it opened itself open where it is damaged.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return dict(arrays)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise RunDirectoryError(
             f"{path} is damaged ({error}). Move it away and resume: it is then computed again."
