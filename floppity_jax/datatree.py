@@ -84,6 +84,7 @@ def _describe(tree: xarray.DataTree, posterior: Posterior) -> None:
         seed=record.seed,
         simulator_calls=record.simulator_calls,
         configuration=record.configuration,
+        **({"misfit": record.rounds[-1].misfit} if record.rounds else {}),
         **{f"seconds_{work}": seconds for work, seconds in record.seconds.items()},
     )
     if isinstance(posterior, ImportancePosterior):
@@ -109,7 +110,7 @@ def _rounds(record: RunRecord) -> xarray.Dataset:
     for i, r in enumerate(rounds):
         losses["train_loss"][i, : len(r.training.train_loss)] = r.training.train_loss
         losses["validation_loss"][i, : len(r.training.validation_loss)] = r.training.validation_loss
-    fields = ("simulations", "failures", "used", "acceptance", "proposal_ess", "change")
+    fields = ("simulations", "failures", "used", "acceptance", "proposal_ess", "change", "misfit")
     return xarray.Dataset(
         {
             **{field: ("round", [getattr(r, field) for r in rounds]) for field in fields},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Self
 
 from tqdm.auto import tqdm
 
@@ -22,7 +21,7 @@ class Progress:
     def __init__(self, counts: list[int], *, enabled: bool) -> None:
         self._counts = counts
         self._done = 0  # rounds
-        self._loss = ""
+        self._learned = ""
         # Simulating and training of a round count half each: either may take the longer.
         self._bar = tqdm(
             total=2 * sum(counts),
@@ -32,7 +31,7 @@ class Progress:
         )
         self._show(0)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Progress:
         return self
 
     def __exit__(
@@ -49,11 +48,12 @@ class Progress:
 
     def trained(self, epoch: int, loss: float) -> None:
         """Show the validation loss after an epoch."""
-        self._loss = f", epoch {epoch + 1}, loss {loss:.2f}"
+        self._learned = f", loss {loss:.2f} (epoch {epoch + 1})"
         self._show(self._counts[self._done])
 
     def round_done(self) -> None:
         """Go on to the next round."""
+        self._learned = self._learned.partition(" (")[0]
         self._done += 1
         self._show(0)
 
@@ -61,7 +61,7 @@ class Progress:
         before = sum(self._counts[: self._done])
         number = min(self._done + 1, len(self._counts))
         self._bar.set_description_str(
-            f"round {number}/{len(self._counts)}, {before + n} simulations{self._loss}",
+            f"round {number}/{len(self._counts)}, {before + n} simulations{self._learned}",
             refresh=False,
         )
         self._bar.update(2 * before + n - self._bar.n)

@@ -23,6 +23,9 @@ class RoundInfo:
     change : float
         How far the posterior moved from the round before (`sequential.distance`); infinite in
         round one.
+    misfit : float
+        Factor on the errors in training: above 1 where no model comes near the observation
+        (`features.misfit`).
     training : TrainingRecord
         Losses and stop reason.
     """
@@ -33,6 +36,7 @@ class RoundInfo:
     acceptance: float
     proposal_ess: float
     change: float
+    misfit: float
     training: TrainingRecord
 
 

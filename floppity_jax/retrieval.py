@@ -234,7 +234,9 @@ class Retrieval:
         with stopwatch.time("sampling"):
             change = sequential.distance(key_distance, before, fit.density)
         acceptance, ess = batch["proposal"].tolist()
-        info = RoundInfo(n, len(failed), used, acceptance, ess, change, fit.record)
+        info = RoundInfo(
+            n, len(failed), used, acceptance, ess, change, fit.features.noise, fit.record
+        )
         bar.round_done()
         return state, info
 

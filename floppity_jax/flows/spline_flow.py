@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -55,17 +55,17 @@ class FlowConfig:
                 )
 
     @classmethod
-    def fast(cls) -> Self:
+    def fast(cls) -> FlowConfig:
         """Return a small flow, for trying things out."""
         return cls(transforms=3, bins=8, width=32, blocks=1)
 
     @classmethod
-    def default(cls) -> Self:
+    def default(cls) -> FlowConfig:
         """Return the settings that a run takes unless told otherwise."""
         return cls()
 
     @classmethod
-    def paper(cls) -> Self:
+    def paper(cls) -> FlowConfig:
         """Return the size of Ardevol Martinez et al. (2024): 15 transforms, 10 bins, 2 x 50."""
         return cls(transforms=15)
 
