@@ -1,0 +1,108 @@
+"""Adaptive importance sampling of Gaussians whose evidence and moments are known."""
+
+import jax
+import numpy as np
+import pytest
+from scipy import stats
+
+from floppity_jax.density import Density, Whitening, new_flow
+from floppity_jax.flows.spline_flow import FlowConfig
+from floppity_jax.importance import STAGES, adaptive_draws
+from floppity_jax.proposals import effective_sample_size
+
+SMALL = FlowConfig(transforms=1, bins=4, width=8, blocks=1, components=2)
+LOG_EVIDENCE = -1234.5
+N = 4000
+
+# Mean and standard deviations of the target, as the start sees them, and their correlation
+TARGETS = {
+    "the start itself": ((0.0, 0.0), (1.0, 1.0), 0.0),
+    "2 sd off": ((2.0, -2.0), (1.0, 1.0), 0.0),
+    "2 sd off, correlated, of other widths": ((2.0, 0.0), (0.5, 1.5), 0.8),
+    "2 of its own sd off, narrow": ((0.6, -0.6), (0.3, 0.3), -0.5),
+}
+
+
+def _start():
+    graph, parameters = new_flow(jax.random.key(0), 2, 2, SMALL)
+    return Density(graph, parameters, np.zeros(2, np.float32), Whitening(np.zeros(2), np.eye(2)))
+
+
+def _evidence(log_weights):
+    """Log evidence and its standard error."""
+    n = len(log_weights)
+    top = log_weights.max()
+    error = np.sqrt(max(1 / effective_sample_size(log_weights) - 1 / n, 0))
+    return top + np.log(np.mean(np.exp(log_weights - top))), error
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_evidence_and_moments_are_the_exact_ones(name):
+    mean, sd, correlation = TARGETS[name]
+    covariance = np.outer(sd, sd) * np.array([[1, correlation], [correlation, 1]])
+    target = stats.multivariate_normal(mean, covariance)
+    draws = adaptive_draws(
+        jax.random.key(0), _start(), lambda stage, z: target.logpdf(z) + LOG_EVIDENCE, N
+    )
+    assert draws.z.shape == (N, 2)
+    log_evidence, error = _evidence(draws.log_weights)
+    # float32 densities are good to 1e-5 or so.
+    assert log_evidence == pytest.approx(LOG_EVIDENCE, abs=4 * error + 1e-4)
+    weights = np.exp(draws.log_weights - draws.log_weights.max())
+    weights /= weights.sum()
+    ess = effective_sample_size(draws.log_weights)
+    found = weights @ draws.z
+    assert np.all(np.abs(found - mean) < 4 * np.array(sd) / np.sqrt(ess))
+    residual = draws.z - found
+    # A sample covariance scatters by at most sqrt(2 / n) of the product of the deviations.
+    off = (weights[:, None] * residual).T @ residual - covariance
+    assert np.all(np.abs(off) < 4 * np.outer(sd, sd) * np.sqrt(2 / ess))
+
+
+def test_stages_adapt():
+    """From 2 sd off in both, plain weights would leave exp(-8) of the draws; these, most."""
+    target = stats.multivariate_normal([2.0, -2.0], np.eye(2))
+    draws = adaptive_draws(jax.random.key(0), _start(), lambda stage, z: target.logpdf(z), N)
+    # The first of ten stages is lost, and at worst the second.
+    assert effective_sample_size(draws.log_weights) > 0.8 * N
+
+
+def test_each_stage_is_evaluated_once_and_in_order():
+    seen = []
+
+    def log_target(stage, z):
+        seen.append((stage, len(z)))
+        return -0.5 * (z**2).sum(axis=1)
+
+    adaptive_draws(jax.random.key(0), _start(), log_target, 1003)
+    assert [stage for stage, _ in seen] == list(range(STAGES))
+    assert sum(size for _, size in seen) == 1003
+    assert adaptive_draws(jax.random.key(0), _start(), log_target, 3).z.shape == (3, 2)
+
+
+def test_failed_models_carry_no_weight():
+    """Where a third of the plane fails, evidence and mean are those of the rest."""
+    cut = 0.4307  # Phi(0.4307) = 2/3
+
+    def log_target(stage, z):
+        return np.where(z[:, 0] < cut, stats.norm.logpdf(z).sum(axis=1) + LOG_EVIDENCE, -np.inf)
+
+    draws = adaptive_draws(jax.random.key(1), _start(), log_target, N)
+    failed = draws.z[:, 0] >= cut
+    assert failed.any()
+    assert np.all(draws.log_weights[failed] == -np.inf)
+    assert np.isfinite(draws.log_weights[~failed]).all()
+    log_evidence, error = _evidence(draws.log_weights)
+    share = stats.norm.cdf(cut)
+    assert log_evidence == pytest.approx(LOG_EVIDENCE + np.log(share), abs=4 * error)
+    weights = np.exp(draws.log_weights - draws.log_weights.max())
+    mean = weights @ draws.z[:, 0] / weights.sum()
+    ess = effective_sample_size(draws.log_weights)
+    assert mean == pytest.approx(-stats.norm.pdf(cut) / share, abs=4 / np.sqrt(ess))
+
+
+def test_a_target_that_always_fails_gives_no_weight_and_no_error():
+    draws = adaptive_draws(
+        jax.random.key(0), _start(), lambda stage, z: np.full(len(z), -np.inf), 100
+    )
+    assert np.all(draws.log_weights == -np.inf)
