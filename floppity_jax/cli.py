@@ -85,9 +85,10 @@ def _start(file: pathlib.Path, output: pathlib.Path) -> None:
     output.mkdir(parents=True, exist_ok=True)
     # The run can then be resumed without the files that it started from.
     (output / CONFIG).write_text(setup.text)
-    copy = output / setup.data.name
-    if copy.resolve() != setup.data.resolve():
-        shutil.copyfile(setup.data, copy)
+    for original in setup.files:
+        copy = output / original.name
+        if copy.resolve() != original.resolve():
+            shutil.copyfile(original, copy)
     _finish(setup, output, resume=False)
 
 

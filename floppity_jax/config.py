@@ -74,14 +74,14 @@ class Setup:
         How to run it.
     text : str
         The file as it was read.
-    data : pathlib.Path
-        The file of the observation.
+    files : tuple of pathlib.Path
+        What it refers to: the observation, and the simulator's module where it lies beside.
     """
 
     retrieval: Retrieval
     run: RunSection
     text: str
-    data: pathlib.Path
+    files: tuple[pathlib.Path, ...]
 
 
 def load(path: str | pathlib.Path) -> Setup:
@@ -105,6 +105,9 @@ def load(path: str | pathlib.Path) -> Setup:
         ) from None
     sections = ("observation", "simulator", "parameters", "run", "flow", "training")
     _refuse_unknown(tables, sections, "input file")
+    for name, table in tables.items():
+        if not isinstance(table, Mapping):
+            raise InvalidInput(name, table, "must be a table", f"Write [{name}], then its keys.")
     for needed in ("observation", "simulator", "parameters"):
         if needed not in tables:
             raise InvalidInput(
@@ -118,19 +121,24 @@ def load(path: str | pathlib.Path) -> Setup:
             "run.importance_samples", run.importance_samples, "must not be negative",
             "Give 0 to leave the posterior as the flow has it.",
         )  # fmt: skip
+    if run.stop not in ("converged", None):
+        raise InvalidInput("run.stop", run.stop, 'must be "converged"', "Or leave it out.")
     data = path.parent / observed.file
     observation = read_observation(
         data, columns=observed.columns, name=observed.name, unit=observed.unit
     )
+    forward = _read(SimulatorSection, tables["simulator"], "simulator")
     retrieval = Retrieval(
-        _simulator(_read(SimulatorSection, tables["simulator"], "simulator"), observation, path),
+        _simulator(forward, observation, path),
         {name: _prior(name, given) for name, given in tables["parameters"].items()},
         observation,
         flow=_read(FlowConfig, tables.get("flow", {}), "flow"),
         training=_read(TrainingConfig, tables.get("training", {}), "training"),
         method=typing.cast(Any, run.method),
     )
-    return Setup(retrieval=retrieval, run=run, text=text, data=data)
+    module = path.parent / f"{forward.name.partition(':')[0]}.py"
+    files = (data, module) if module.is_file() else (data,)
+    return Setup(retrieval=retrieval, run=run, text=text, files=files)
 
 
 def _simulator(
@@ -138,6 +146,7 @@ def _simulator(
 ) -> Callable[..., Any]:
     module, colon, name = section.name.partition(":")
     if colon:
+        # For good: the workers of a pool take the search path over, and import the module too.
         sys.path.insert(0, str(path.parent.resolve()))
         try:
             return getattr(importlib.import_module(module), name)
@@ -146,8 +155,6 @@ def _simulator(
                 "simulator.name", section.name, f'must name "module:function" ({error})',
                 f"Put {module}.py beside {path.name}, or install it in this environment.",
             ) from None  # fmt: skip
-        finally:
-            sys.path.pop(0)
     if section.name != "IsothermalTransmission":
         raise InvalidInput(
             "simulator.name", section.name,

@@ -80,9 +80,7 @@ def _facts(datatree: xarray.DataTree) -> list[tuple[str, str]]:
     if "reduced_chi2_best" in known:
         facts.append(("reduced chi^2 of the best draw", f"{known['reduced_chi2_best']:.2f}"))
     if known.get("misfit", 1) > 1:
-        fact = (
-            f"no model fits; errors taken {known['misfit']:.1f} times larger in training"
-        )
+        fact = f"no model fits; errors taken {known['misfit']:.1f} times larger in training"
         facts.append(("misfit", fact))
     if "log_evidence" in known:
         error = known.get("log_evidence_error")

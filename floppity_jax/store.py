@@ -13,7 +13,7 @@ import json
 import os
 import pathlib
 import platform
-import tempfile
+import uuid
 import zipfile
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -150,15 +150,15 @@ def write_arrays(path: pathlib.Path, arrays: Arrays) -> None:
 
 def write_atomically(path: pathlib.Path, write: Callable[[Any], Any]) -> None:
     """Write a file under a temporary name, force it to disk, then rename it."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "xb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        pathlib.Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
