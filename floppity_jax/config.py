@@ -124,6 +124,8 @@ def load(path: str | pathlib.Path) -> Setup:
     if run.stop not in ("converged", None):
         raise InvalidInput("run.stop", run.stop, 'must be "converged"', "Or leave it out.")
     data = path.parent / observed.file
+    if not data.is_file() and (path.parent / data.name).is_file():
+        data = path.parent / data.name  # the copy that a run directory holds
     observation = read_observation(
         data, columns=observed.columns, name=observed.name, unit=observed.unit
     )
