@@ -83,7 +83,7 @@ def draw_truncated(key: Key, n: int, regions: list[Region]) -> Draws:
     Candidates come from the newest flow with widened base noise, whose density is known; they
     are weighted by the restricted prior over that density, and resampled without replacement
     (Rubin 1988). Candidates are added until the effective size is four times what is asked for,
-    and never beyond ``MOST_CANDIDATES``.
+    and never beyond ``MOST_CANDIDATES``. Where the regions hardly meet, the newest alone counts.
     """
     newest = regions[-1]
     key_candidates, key_resample = jax.random.split(key)
@@ -112,6 +112,8 @@ def draw_truncated(key: Key, n: int, regions: list[Region]) -> Draws:
         chosen = np.concatenate([chosen, block])[:n]
         if len(chosen) == n:
             break
+    if len(chosen) < n:  # the regions hardly meet: the newest was learned nearest to the posterior
+        chosen = z[:n]
     return Draws(chosen, ess, inside / ((i + 1) * CANDIDATES_AT_ONCE))
 
 

@@ -215,6 +215,7 @@ class Retrieval:
 
         batch = _remember(store, f"simulations/{name}", simulate_round)
         failed = dict(zip(batch["failed_rows"].tolist(), batch["failure_texts"], strict=True))
+        n = len(batch["z"])  # fewer than asked for, where the proposal had no more
         _check_failures(failed, n)
         good = np.setdiff1d(np.arange(n), list(failed))
         _check_enough(good.size, self.training)

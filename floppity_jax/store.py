@@ -6,6 +6,7 @@ plain arrays (`numpy.savez`), never pickles.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import inspect
@@ -169,6 +170,8 @@ def fingerprint(simulator: Callable[..., Any]) -> str:
     """
     if hasattr(simulator, "fingerprint"):
         return str(simulator.fingerprint())
+    if isinstance(simulator, functools.partial):
+        return f"{fingerprint(simulator.func)}{simulator.args!r}{simulator.keywords!r}"
     subject = simulator if inspect.isroutine(simulator) else type(simulator)
     try:
         source = inspect.getsource(subject)

@@ -23,6 +23,10 @@ from floppity_jax.errors import InvalidInput
 from floppity_jax.flows.spline_flow import SplineFlow
 from floppity_jax.typing import Array, Float, Int, Key
 
+# Steps between two looks at the validation loss, however few the simulations: patience is counted
+# in these looks, and a flow does not learn in two steps.
+LEAST_STEPS = 8
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
@@ -267,14 +271,14 @@ def _epoch(
     priority = jax.random.uniform(key_order, (rows,))
     order = jnp.argsort(jnp.where(jnp.arange(rows) < data.n_train, priority, jnp.inf))
     batch_size = config.batch_size
-    n_steps = jnp.maximum(data.n_train // batch_size, 1)
+    n_steps = jnp.maximum(data.n_train // batch_size, LEAST_STEPS)
 
     def loss(parameters: Any, key: Key, picked: Array) -> Array:
         return _losses(parameters, key, graph, data, picked, data.n_train, config, atomic).mean()
 
     def step(i: Array, carry: tuple[Any, Any, Array]) -> tuple[Any, Any, Array]:
         parameters, opt_state, total = carry
-        # A training set smaller than a batch is gone through more than once.
+        # A small training set is gone through more than once.
         picked = order[(i * batch_size + jnp.arange(batch_size)) % data.n_train]
         value, gradient = jax.value_and_grad(loss)(
             parameters, jax.random.fold_in(key_steps, i), picked

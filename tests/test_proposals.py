@@ -79,7 +79,9 @@ def test_truncated_draws_lie_in_the_regions_of_all_rounds():
 def test_work_is_bounded_where_regions_do_not_meet(monkeypatch):
     monkeypatch.setattr(proposals, "MOST_CANDIDATES", 2**16)
     apart = [_ellipse(1.0, mean=MEAN + 30.0), _ellipse(1.0)]
-    assert proposals.draw_truncated(jax.random.key(0), 100, apart).z.shape == (0, 2)
+    draws = proposals.draw_truncated(jax.random.key(0), 100, apart)
+    assert draws.z.shape == (100, 2)
+    assert apart[-1].contains(draws.z).all()  # the newest has the last word
     nowhere = Region(_gaussian(), np.inf)
     draws = proposals.draw_truncated(jax.random.key(0), 100, [nowhere])
     assert draws.z.shape == (0, 2)

@@ -181,12 +181,12 @@ def test_stochastic_simulator_needs_no_errors():
     retrieval = fp.Retrieval(
         noisy, {"a": fp.Normal(0.0, 1.0)}, fp.Observation(np.full(4, 0.5)), pool=1
     )
-    posterior = retrieval.run(3, 300, seed=0, progress=False)
-    # Four draws of deviation 0.1 about a: the posterior is normal about 0.5, of deviation 0.05.
-    # Bounds as for the linear model, doubled for a third of its simulations.
-    draws = posterior.sample(5000)
-    assert abs(draws.mean() - 0.5) < 0.6 * 0.05
-    assert 0.6 < draws.std() / 0.05 < 1.8
+    posterior = retrieval.run(1, 1000, seed=0, progress=False)
+    # The prior has deviation 1, the posterior 0.05 about 0.5. How near one round comes to that is
+    # tested above; here, that the simulator's own noise is learned from, and nothing added to it.
+    low, median, high = np.quantile(posterior.sample(5000), [0.16, 0.5, 0.84])
+    assert abs(median - 0.5) < 0.1
+    assert 0.03 < (high - low) / 2 < 0.2
     with pytest.raises(NoLikelihoodError, match="errors=None"):
         posterior.importance_sample(10)
 

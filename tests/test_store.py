@@ -1,5 +1,6 @@
 """The run directory: whole files only, and no mixing of runs."""
 
+import functools
 import importlib.util
 import json
 import sys
@@ -161,3 +162,9 @@ def test_digest_sees_each_array():
     a, b = np.arange(3.0), np.arange(3.0)[::-1]
     assert store.digest(a, b) == store.digest(a.copy(), b.copy())
     assert len({store.digest(*given) for given in ((a, b), (b, a), (a, None), (None, a))}) == 4
+
+
+def test_fingerprint_tells_partial_arguments_apart():
+    one, same, other = (functools.partial(max, key=k) for k in (1, 1, 2))
+    assert fingerprint(one) == fingerprint(same)
+    assert fingerprint(one) != fingerprint(other)

@@ -21,6 +21,13 @@ from floppity_jax.priors import ParameterSpace
 from floppity_jax.summary import interval
 
 BLACK, BLUE, ORANGE, GREEN = "#000000", "#0072B2", "#D55E00", "#009E73"  # Okabe & Ito
+LABELS = {
+    "T": r"$\log_{10}$ ($T$ / K)",
+    "X_H2O": r"$\log_{10}\,X_\mathrm{H_2O}$",
+    "X_CO2": r"$\log_{10}\,X_\mathrm{CO_2}$",
+    "radius": r"radius at 10 bar [$R_\mathrm{Jup}$]",
+    "log_g": r"$\log_{10}$ ($g$ / cm s$^{-2}$)",
+}
 DRAWS = 20_000  # of the weighted posterior: the weights, not these, limit how well it is known
 
 
@@ -72,16 +79,19 @@ def columns(space: ParameterSpace, run: Run) -> dict[str, np.ndarray]:
     }
 
 
-def against(space: ParameterSpace, truth: Run, run: Run) -> dict[str, dict[str, float]]:
+def against(space: ParameterSpace, truth: Run, run: Run) -> dict:
     """Compare medians and central 68% intervals, parameter by parameter.
 
     Returns
     -------
     dict
         ``shift``: difference of the medians over half the 68% interval of the truth; ``width``:
-        ratio of the 68% intervals.
+        ratio of the 68% intervals, of each parameter; ``error``: standard error of a shift, from
+        the number of effective draws of both runs, for a normal law.
     """
-    result = {}
+    # The variance of the median of n draws from a normal law tends to pi / (2 n).
+    effective = [r.info.get("effective", len(r.draws)) for r in (truth, run)]
+    result = {"error": float(np.sqrt(np.pi / 2 * sum(1 / n for n in effective)))}
     true, other = columns(space, truth), columns(space, run)
     for name in space.names:
         a, b = interval(true[name]), interval(other[name])
@@ -96,9 +106,16 @@ def against(space: ParameterSpace, truth: Run, run: Run) -> dict[str, dict[str, 
 def table(names: tuple[str, ...], runs: dict[str, Run], measured: dict[str, dict]) -> str:
     """One line a run: shift in sigma and width ratio of each parameter, evidence and cost."""
     lines = [
-        "shift of the median [sigma of the first] / ratio of the 68% widths",
+        "shift of the median [sigma of the first] / ratio of the 68% widths; +-: error of a shift",
         " ".join(
-            [f"{'run':22}", *(f"{n:>13}" for n in names), f"{'ln Z':>15}", "  calls", "    s"]
+            [
+                f"{'run':22}",
+                *(f"{n:>13}" for n in names),
+                "    +-",
+                f"{'ln Z':>15}",
+                "  calls",
+                "    s",
+            ]
         ),
     ]
     for label, run in runs.items():
@@ -111,8 +128,9 @@ def table(names: tuple[str, ...], runs: dict[str, Run], measured: dict[str, dict
             f"{info['log_evidence']:.2f}+-{info['log_evidence_error']:.2f}"
             if "log_evidence" in info else "-"
         )  # fmt: skip
+        error = f"{measured[label]['error']:.3f}" if label in measured else "-"
         lines.append(
-            " ".join([f"{label:22}", *(f"{c:>13}" for c in cells), f"{evidence:>15}",
+            " ".join([f"{label:22}", *(f"{c:>13}" for c in cells), f"{error:>6}", f"{evidence:>15}",
                       f"{info['simulator_calls']:7d}", f"{info['seconds']:5.0f}"])
         )  # fmt: skip
     return "\n".join(lines)
@@ -124,17 +142,15 @@ def draw(space: ParameterSpace, nested: list[Run], demo: list[Run]) -> Figure:
     axes = figure.subplots(1, len(space.names))
     truth = columns(space, nested[0])
     styles = [(BLUE, "-"), (ORANGE, "--"), (GREEN, ":")]
-    for ax, (name, prior) in zip(axes, space.priors.items(), strict=True):
+    for ax, name in zip(axes, space.names, strict=True):
         low, high = np.quantile(truth[name], (0.0005, 0.9995))
-        edges = np.linspace(low - 0.1 * (high - low), high + 0.1 * (high - low), 41)
+        edges = np.linspace(low - 0.1 * (high - low), high + 0.1 * (high - low), 31)
         ax.hist(truth[name], edges, density=True, color="#BBBBBB", label="nested sampling")
         for index, run in enumerate(demo):
             colour, style = styles[index % len(styles)]
             ax.hist(columns(space, run)[name], edges, density=True, histtype="step", lw=1.6,
                     color=colour, ls=style, label=f"demo, seed {run.info['seed']}")  # fmt: skip
-        label = prior.label or name
-        label = rf"$\log_{{10}}$ {label}" if prior.scale == "log" else label
-        ax.set_xlabel(label + (f" [{prior.unit}]" if prior.unit else ""))
+        ax.set_xlabel(LABELS[name])
         ax.set_yticks([])
         ax.xaxis.set_major_locator(MaxNLocator(3))
         ax.ticklabel_format(axis="x", useOffset=False)

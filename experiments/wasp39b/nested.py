@@ -62,7 +62,8 @@ def main() -> None:
         verbose=True,
     )
     seconds = time.perf_counter() - start
-    draws, _, log_l = sampler.posterior(equal_weight=True)
+    # Twice as many draws as a rejection by weight leaves: some of them then occur twice.
+    draws, _, log_l = sampler.posterior(equal_weight=True, equal_weight_boost=2.0)
     best = draws[[np.argmax(log_l)]]
     spectrum = simulate(
         retrieval.simulator, space.as_mapping(best), retrieval.observation, retrieval.pool
