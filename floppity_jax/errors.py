@@ -1,5 +1,7 @@
 """Exceptions that name the argument, its value, the rule it broke and the way out."""
 
+from collections.abc import Mapping
+
 
 class FloppityError(Exception):
     """Base of every error that this package raises on purpose."""
@@ -27,6 +29,28 @@ class InvalidInput(FloppityError, ValueError):
         super().__init__(f"{argument} = {shown}: {argument} {rule}. {remedy}")
         self.argument = argument
         self.value = value
+
+
+def require_positive(section: str, numbers: Mapping[str, float]) -> None:
+    """Refuse a configuration in which a number is not above 0.
+
+    Parameters
+    ----------
+    section
+        Name of the configuration, put before that of the number.
+    numbers
+        By name.
+
+    Raises
+    ------
+    InvalidInput
+        For the first that is not.
+    """
+    for name, value in numbers.items():
+        if not value > 0:
+            raise InvalidInput(
+                f"{section}.{name}", value, "must be above 0", "Leave it out for the default."
+            )
 
 
 class SimulatorError(FloppityError, RuntimeError):

@@ -14,7 +14,7 @@ from scipy.special import logsumexp
 
 from floppity_jax import noise
 from floppity_jax.density import Density, density_arrays, density_from_arrays
-from floppity_jax.errors import InvalidInput, NoLikelihoodError
+from floppity_jax.errors import InvalidInput, NoLikelihoodError, SimulatorError
 from floppity_jax.flows.spline_flow import FlowConfig
 from floppity_jax.importance import adaptive_draws
 from floppity_jax.observation import Observation
@@ -101,6 +101,8 @@ class Posterior:
         ------
         NoLikelihoodError
             Where the observation has no errors, or no simulator came with a loaded posterior.
+        SimulatorError
+            Where every simulation fails.
         """
         _check_count("n", n)
         evaluate = self._evaluator()
@@ -123,6 +125,11 @@ class Posterior:
         stopwatch.seconds["sampling"] -= stopwatch.seconds["simulating"] - self.record.seconds.get(
             "simulating", 0.0
         )
+        if not np.isfinite(draws.log_weights).any():
+            raise SimulatorError(
+                f"none of the {n} simulations of importance sampling succeeded. The posterior may "
+                "lie where the simulator fails: look at its spectra for posterior.sample(5)."
+            )
         record = dataclasses.replace(
             self.record,
             importance_calls=self.record.importance_calls + n,

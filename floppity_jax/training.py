@@ -19,7 +19,7 @@ import optax
 from flax import nnx
 
 from floppity_jax import losses
-from floppity_jax.errors import InvalidInput
+from floppity_jax.errors import InvalidInput, require_positive
 from floppity_jax.flows.spline_flow import SplineFlow
 from floppity_jax.typing import Array, Float, Int, Key
 
@@ -59,13 +59,7 @@ class TrainingConfig:
     atoms: int = 10
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if not value > 0:
-                raise InvalidInput(
-                    f"training.{field.name}", value, "must be above 0",
-                    "Leave it out for the default.",
-                )  # fmt: skip
+        require_positive("training", dataclasses.asdict(self))
         if self.validation_fraction >= 0.5:
             raise InvalidInput(
                 "training.validation_fraction", self.validation_fraction, "must be below 0.5",

@@ -1,5 +1,7 @@
 """Whole retrievals against truths: closed forms, likelihood-based posteriors, and themselves."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 import floppity_jax as fp
 from floppity_jax import training
 from floppity_jax.errors import InvalidInput, NoLikelihoodError, RunDirectoryError, SimulatorError
+from floppity_jax.pool import Simulations
 
 TINY = {
     "flow": fp.FlowConfig(transforms=2, bins=4, width=16, blocks=1, components=4),
@@ -270,3 +273,15 @@ def test_synthetic_spectrum_is_recovered(wasp39b):
     assert corrected.efficiency > 0.1
     freedom = 60 - 5
     assert abs(corrected.reduced_chi2_best() - 1) < 5 * np.sqrt(2 / freedom)
+
+
+def test_importance_sampling_where_every_simulation_fails():
+    observation = _linear_observation()
+    posterior = fp.Retrieval(linear, PRIORS, observation, **TINY).run(1, 200, progress=False)
+    nothing = Simulations(np.full((20, N_CHANNELS), np.nan), dict.fromkeys(range(20), "crashed"))
+    broken = dataclasses.replace(
+        posterior,
+        evaluate=lambda name, theta: nothing._replace(spectra=nothing.spectra[: len(theta)]),
+    )
+    with pytest.raises(SimulatorError, match="none of the 20 simulations"):
+        broken.importance_sample(20)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from floppity_jax.errors import InvalidInput
+from floppity_jax.errors import require_positive
 from floppity_jax.flows import spline
 from floppity_jax.flows.conditioner import LocationScale, ResidualNetwork
 from floppity_jax.typing import Array, Float, Key
@@ -47,12 +47,7 @@ class FlowConfig:
     components: int = 16
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if not value > 0:
-                raise InvalidInput(
-                    f"flow.{field.name}", value, "must be above 0", "Leave it out for the default."
-                )
+        require_positive("flow", dataclasses.asdict(self))
 
     @classmethod
     def fast(cls) -> FlowConfig:
