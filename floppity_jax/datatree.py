@@ -110,10 +110,21 @@ def _rounds(record: RunRecord) -> xarray.Dataset:
     for i, r in enumerate(rounds):
         losses["train_loss"][i, : len(r.training.train_loss)] = r.training.train_loss
         losses["validation_loss"][i, : len(r.training.validation_loss)] = r.training.validation_loss
-    fields = ("simulations", "failures", "used", "acceptance", "proposal_ess", "change", "misfit")
+    fields = (
+        "simulations",
+        "failures",
+        "used",
+        "acceptance",
+        "proposal_ess",
+        "ignored_regions",
+        "change",
+        "efficiency",
+        "misfit",
+    )
     return xarray.Dataset(
         {
             **{field: ("round", [getattr(r, field) for r in rounds]) for field in fields},
+            "sampler": ("round", np.array([r.sampler for r in rounds], str)),
             "stop_reason": ("round", np.array([r.training.reason.name for r in rounds], str)),
             **{kind: (("round", "epoch"), values) for kind, values in losses.items()},
         }

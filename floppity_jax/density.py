@@ -1,4 +1,4 @@
-"""A trained flow together with the coordinates it was trained in, at the observation."""
+"""Trained flows together with the coordinates they were trained in, at the observation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from floppity_jax.typing import Array, Float, Key
 
 # Draws and densities are computed in pieces of this size: one compilation serves any number,
 # and the first draws are the same however many are asked for.
-CHUNK = 8192
+CHUNK = 2048
+LEAST_RESIDUAL = 1e-3  # variance, of white parameters about their linear regression
 
 
 class Whitening(NamedTuple):
@@ -55,12 +56,12 @@ class Whitening(NamedTuple):
 
 
 class Density(NamedTuple):
-    """The posterior density of ``z`` at one observation, as one flow has it.
+    """The posterior density of ``z`` at one observation: the equal mixture of an ensemble of flows.
 
     Attributes
     ----------
     graph, parameters
-        The flow, taken apart by ``nnx.split``.
+        The flows, taken apart by ``nnx.split``; the parameters carry a leading axis of members.
     context : array (c,)
         Network input of the observation.
     whitening : Whitening
@@ -84,18 +85,29 @@ class Density(NamedTuple):
 
         ``widened`` multiplies the base noise: above 1 it makes a proposal with broader flanks.
         """
-        scale = widened * self.base_scale
-        pieces = [
-            _sample(jax.random.fold_in(key, i), self.graph, self.parameters, self.context, scale)
-            for i in range(-(-n // CHUNK))
-        ]
-        white = np.concatenate([np.asarray(z, np.float64) for z, _ in pieces])[:n]
-        log_q = np.concatenate([np.asarray(q, np.float64) for _, q in pieces])[:n]
-        return self.whitening.restore(white), log_q - self.whitening.log_determinant
+        wide = self._replace(base_scale=widened * self.base_scale)
+        white = wide._draw_white(key, n)
+        return self.whitening.restore(white), wide._log_prob_white(white)
+
+    def draw(self, key: Key, n: int) -> Float[np.ndarray, "n d"]:
+        """Draw ``n`` values of ``z`` (float64): as `sample`, without the cost of their density."""
+        return self.whitening.restore(self._draw_white(key, n))
 
     def log_prob(self, z: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
         """Log density of ``z`` (float64)."""
-        white = self.whitening.whiten(np.asarray(z, np.float64))
+        return self._log_prob_white(self.whitening.whiten(np.asarray(z, np.float64)))
+
+    def _draw_white(self, key: Key, n: int) -> Float[np.ndarray, "n d"]:
+        pieces = [
+            _draw(
+                jax.random.fold_in(key, i),
+                self.graph, self.parameters, self.context, self.base_scale,
+            )
+            for i in range(-(-n // CHUNK))
+        ]  # fmt: skip
+        return np.concatenate([np.asarray(white, np.float64) for white in pieces])[:n]
+
+    def _log_prob_white(self, white: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
         n = len(white)
         padded = np.pad(white, [(0, -n % CHUNK), (0, 0)]).astype(np.float32)
         pieces = [
@@ -108,9 +120,40 @@ class Density(NamedTuple):
         return log_q - self.whitening.log_determinant
 
 
-def new_flow(key: Key, dim: int, n_context: int, config: FlowConfig) -> tuple[Any, Any]:
-    """Fresh flow, taken apart into its structure and its parameters."""
-    return nnx.split(SplineFlow(dim, n_context, config, rngs=nnx.Rngs(key)))
+def new_flows(key: Key, dim: int, n_context: int, config: FlowConfig) -> tuple[Any, Any]:
+    """Fresh ensemble, taken apart into the structure of one flow and the stacked parameters."""
+    flows = [
+        nnx.split(SplineFlow(dim, n_context, config, rngs=nnx.Rngs(k)))
+        for k in jax.random.split(key, config.members)
+    ]
+    return flows[0][0], jax.tree.map(lambda *leaves: jnp.stack(leaves), *(f[1] for f in flows))
+
+
+def start_linear(
+    graph: Any, parameters: Any, white: Float[np.ndarray, "n d"], inputs: Float[np.ndarray, "n c"]
+) -> Any:
+    """Set every member to the linear regression of white parameters on its inputs.
+
+    The inputs have unit covariance once noise is added, so that the coefficients are their
+    covariance with the parameters, and what is left of the unit covariance of the parameters is
+    that of the residuals. It is where training would get to first; a few hundred steps later.
+    """
+    coefficients = (inputs - inputs.mean(axis=0)).T @ white / len(white)
+    # Never so narrow that the first steps would be lost on the rows farthest off.
+    # The error of the coefficients themselves widens what is predicted for a new spectrum.
+    n, c = inputs.shape
+    unbiased = n / max(n - c - 1, 1) * (1 + c / n)
+    residual = unbiased * (np.eye(white.shape[1]) - coefficients.T @ coefficients)
+    values, vectors = np.linalg.eigh(residual)
+    residual = (vectors * np.maximum(values, LEAST_RESIDUAL)) @ vectors.T
+    inverse_scale = np.linalg.inv(np.linalg.cholesky(residual))
+
+    def one(parameters: Any) -> Any:
+        flow = nnx.merge(graph, parameters)
+        flow.location_scale.start_linear(jnp.asarray(coefficients), jnp.asarray(inverse_scale))
+        return nnx.split(flow)[1]
+
+    return jax.vmap(one)(parameters)
 
 
 def density_arrays(density: Density) -> dict[str, np.ndarray]:
@@ -127,7 +170,7 @@ def density_arrays(density: Density) -> dict[str, np.ndarray]:
 
 def density_from_arrays(arrays: Mapping[str, np.ndarray], dim: int, flow: FlowConfig) -> Density:
     """Rebuild a density from what `density_arrays` returned."""
-    graph, parameters = new_flow(jax.random.key(0), dim, arrays["context"].size, flow)
+    graph, parameters = new_flows(jax.random.key(0), dim, arrays["context"].size, flow)
     structure = jax.tree.structure(parameters)
     leaves = [jnp.asarray(arrays[key]) for key in sorted(arrays) if key.startswith("flow_")]
     return Density(
@@ -139,17 +182,33 @@ def density_from_arrays(arrays: Mapping[str, np.ndarray], dim: int, flow: FlowCo
     )
 
 
+def log_standard_normal(z: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
+    """Log density of the prior, in its own coordinates."""
+    return -0.5 * (z**2 + np.log(2 * np.pi)).sum(axis=1)
+
+
 @functools.partial(jax.jit, static_argnames=("graph",))
-def _sample(
-    key: Key, graph: Any, parameters: Any, context: Array, base_scale: float
-) -> tuple[Array, Array]:
-    flow = nnx.merge(graph, parameters)
-    return flow.sample(key, CHUNK, jnp.asarray(context), base_scale=base_scale)
+def _draw(key: Key, graph: Any, parameters: Any, context: Array, base_scale: float) -> Array:
+    """Draw as many from each member, then mix them up."""
+    members = len(jax.tree.leaves(parameters)[0])
+    key_members, key_order = jax.random.split(key)
+
+    def one(key: Key, parameters: Any) -> Array:
+        flow = nnx.merge(graph, parameters)
+        n = -(-CHUNK // members)
+        return flow.sample(key, n, jnp.asarray(context), base_scale=base_scale)[0]
+
+    draws = jax.vmap(one)(jax.random.split(key_members, members), parameters)
+    return jax.random.permutation(key_order, draws.reshape(-1, draws.shape[-1]))[:CHUNK]
 
 
 @functools.partial(jax.jit, static_argnames=("graph",))
 def _log_prob(
     graph: Any, parameters: Any, context: Array, white: Array, base_scale: float
 ) -> Array:
-    flow = nnx.merge(graph, parameters)
-    return flow.log_prob(white, jnp.asarray(context), base_scale=base_scale)
+    def one(parameters: Any) -> Array:
+        flow = nnx.merge(graph, parameters)
+        return flow.log_prob(white, jnp.asarray(context), base_scale=base_scale)
+
+    log_q = jax.vmap(one)(parameters)
+    return jax.nn.logsumexp(log_q, axis=0) - jnp.log(len(log_q))

@@ -1,5 +1,8 @@
 """From spectra to the inputs of the flow: whiten by the noise, project, rescale.
 
+Where there is no noise to whiten by, the simulator being stochastic, channels may span orders of
+magnitude: each first goes through a monotonic map that makes it normal.
+
 Each function pair fits on the simulations in use and applies to any spectrum. The projection is
 on an orthonormal basis, so unit noise on the whitened channels is unit noise on the components,
 and the training draws it there, fresh at each step.
@@ -11,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.optimize
+import scipy.special
 
 from floppity_jax.observation import Observation
 from floppity_jax.typing import Float
@@ -18,26 +22,34 @@ from floppity_jax.typing import Float
 # A component whose signal variance is v times the noise variance carries ln(1 + v) / 2 nats.
 # Below this v it is noise to every purpose, and is switched off.
 NEGLIGIBLE_SIGNAL = 1e-3
+# Of more channels than this, principal components come from at most as many simulations: their
+# cost grows as the cube of the smaller of the two numbers.
+MANY = 1000
+N_KNOTS = 101  # of the map that makes a channel normal
 
 
 class Features(NamedTuple):
-    """An affine map from spectra to network inputs.
+    """A map from spectra to network inputs; affine where the noise is known.
 
     Attributes
     ----------
     reference : array (channels,)
-        Subtracted first: the observation.
+        Subtracted first: the observation (made normal, where ``knots`` are in use).
     error : array (channels,)
         Divided by next: the noise, or the spread of the simulations where there is none.
     mean : array (channels,)
         Mean of the whitened simulations.
     basis : array (channels, components)
-        Orthonormal columns: leading principal components of the whitened simulations.
+        Orthonormal columns: leading principal components of the whitened simulations. Without
+        columns there is no projection, and the channels themselves are the components.
     scale : array (components,)
         Brings each component, with its noise, to unit variance; 0 switches it off.
     noise : float
         Standard deviation of the noise on a component before scaling: 1, more where the
         observation is a `misfit`, or 0 where the simulator itself is stochastic.
+    knots, quantiles : array (channels, n_knots)
+        Map that makes each channel normal before all else, from `fit_quantiles`; of size 0 where
+        the noise is known.
     """
 
     reference: Float[np.ndarray, " channels"]
@@ -46,6 +58,8 @@ class Features(NamedTuple):
     basis: Float[np.ndarray, "channels components"]
     scale: Float[np.ndarray, " components"]
     noise: float
+    knots: Float[np.ndarray, "channels n_knots"] = np.empty((0, 0))
+    quantiles: Float[np.ndarray, "channels n_knots"] = np.empty((0, 0))
 
 
 def fit_features(
@@ -62,28 +76,154 @@ def fit_features(
     n_components
         Number of inputs of the network; never more than there are channels.
     """
-    error = observation.errors
+    values = np.asarray(spectra, np.float64)
+    reference, error = observation.values, observation.errors
+    knots = quantiles = np.empty((0, 0))
     if error is None:
-        spread = spectra.std(axis=0, dtype=np.float64)
+        knots, quantiles = fit_quantiles(values)
+        values, reference = (to_normal(knots, quantiles, x) for x in (values, reference))
         # Of equal numbers the spread is 0 only but for rounding.
-        error = np.where(np.ptp(spectra, axis=0) > 0, spread, 1.0)
-    whitened = (np.asarray(spectra, np.float64) - observation.values) / error
+        error = np.where(np.ptp(values, axis=0) > 0, values.std(axis=0), 1.0)
+    whitened = (values - reference) / error
     mean = whitened.mean(axis=0)
-    # The small Gram matrix of the channels: cheaper than the SVD of all simulations.
-    eigenvalues, vectors = np.linalg.eigh(np.cov(whitened.T, bias=True).reshape(len(mean), -1))
-    variance, basis = np.maximum(eigenvalues[::-1], 0.0), vectors[:, ::-1]
-    # The sign of an eigenvector is arbitrary: fix it, so that equal runs stay equal.
-    basis = basis * np.sign(basis[np.abs(basis).argmax(axis=0), np.arange(len(mean))])
+    variance, basis = principal_components(whitened)
     # The observation is the reference, at 0: it lies at -mean from the simulations.
-    noise = 0.0 if observation.errors is None else misfit(mean @ basis, variance)
-    kept = slice(min(n_components, observation.n_channels))
-    variance, basis = variance[kept], basis[:, kept]
+    noise = 0.0 if observation.errors is None else misfit(*_on_every_axis(mean, variance, basis))
+    n_components = min(n_components, observation.n_channels)
+    # Fewer simulations than that have fewer components: the rest are switched off.
+    lacking = max(n_components - len(variance), 0)
+    variance = np.pad(variance[:n_components], (0, lacking))
+    basis = np.pad(basis[:, :n_components], [(0, 0), (0, lacking)])
     if observation.errors is None:
         used = variance > 1e-12 * variance.max()
     else:
         used = variance > NEGLIGIBLE_SIGNAL * noise**2
     scale = np.divide(1, np.sqrt(variance + noise**2), out=np.zeros_like(variance), where=used)
-    return Features(observation.values, error, mean, basis, scale, noise)
+    return Features(reference, error, mean, basis, scale, noise, knots, quantiles)
+
+
+def principal_components(
+    whitened: Float[np.ndarray, "n channels"],
+) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, "channels k"]]:
+    """Variances and orthonormal directions, the largest variance first.
+
+    From the eigenvectors of the smaller of the two Gram matrices, which is cheaper than the
+    singular value decomposition: channels by channels, which gives a direction for each channel,
+    or simulations by simulations, which gives those alone in which the simulations vary.
+    """
+    n, channels = whitened.shape
+    if channels > MANY:
+        whitened = whitened[:: -(-n // MANY)]
+        n = len(whitened)
+    if channels <= n:
+        eigenvalues, vectors = np.linalg.eigh(np.cov(whitened.T, bias=True).reshape(channels, -1))
+    else:
+        centred = whitened - whitened.mean(axis=0)
+        eigenvalues, vectors = np.linalg.eigh(centred @ centred.T / n)
+        # The others are known to rounding only.
+        known = eigenvalues > 1e-12 * eigenvalues[-1]
+        eigenvalues = eigenvalues[known]
+        vectors = centred.T @ (vectors[:, known] / np.sqrt(n * eigenvalues))
+    variance, basis = np.maximum(eigenvalues[::-1], 0.0), vectors[:, ::-1]
+    # The sign of an eigenvector is arbitrary: fix it, so that equal runs stay equal.
+    largest = np.abs(basis).argmax(axis=0)
+    return variance, basis * np.sign(basis[largest, np.arange(len(variance))])
+
+
+def _on_every_axis(
+    mean: Float[np.ndarray, " channels"],
+    variance: Float[np.ndarray, " k"],
+    basis: Float[np.ndarray, "channels k"],
+) -> tuple[Float[np.ndarray, " channels"], Float[np.ndarray, " channels"]]:
+    """Distance and variance on each axis; those without variance share what is left of the mean."""
+    distance = mean @ basis
+    flat = len(mean) - len(variance)
+    if flat:
+        left = max(mean @ mean - distance @ distance, 0.0)
+        distance = np.concatenate([distance, np.full(flat, np.sqrt(left / flat))])
+        variance = np.concatenate([variance, np.zeros(flat)])
+    return distance, variance
+
+
+def whole_spectra(
+    projected: Features, spectra: Float[np.ndarray, "n channels"]
+) -> tuple[Features, Float[np.ndarray, "channels components"]]:
+    """Give up the projection: the inputs become all channels, each with unit variance.
+
+    Parameters
+    ----------
+    projected
+        From `fit_features`.
+    spectra
+        The simulations it was fitted on.
+
+    Returns
+    -------
+    features : Features
+        The same but for ``basis`` (no columns) and ``scale``.
+    kernel : array (channels, components)
+        Turns inputs of these into those of ``projected``.
+    """
+    whole = projected._replace(basis=projected.basis[:, :0])
+    deviation = np.sqrt(project(whole, spectra).var(axis=0, dtype=np.float64) + whole.noise**2)
+    scale = np.divide(1, deviation, out=np.zeros_like(deviation), where=deviation > 0)
+    kernel = deviation[:, None] * projected.basis * projected.scale
+    return whole._replace(scale=scale), kernel
+
+
+def fit_quantiles(
+    spectra: Float[np.ndarray, "n channels"],
+) -> tuple[Float[np.ndarray, "channels n_knots"], Float[np.ndarray, "channels n_knots"]]:
+    """Fit a monotonic map that makes each channel normal.
+
+    The empirical distribution function (half of equal values counted as below) is turned into
+    normal quantiles, at as many of the values as there are knots, evenly spaced in the quantile.
+
+    Returns
+    -------
+    knots, quantiles
+        Strictly increasing along a row; rows with fewer distinct values end in NaN.
+    """
+    n, channels = spectra.shape
+    knots, quantiles = np.full((2, channels, N_KNOTS), np.nan)
+    for channel in range(channels):
+        values, counts = np.unique(spectra[:, channel], return_counts=True)
+        normal = scipy.special.ndtri((np.cumsum(counts) - counts / 2) / n)
+        if len(values) > N_KNOTS:
+            picked = np.searchsorted(normal, np.linspace(normal[0], normal[-1], N_KNOTS))
+            picked = np.unique(picked)
+            values, normal = values[picked], normal[picked]
+        knots[channel, : len(values)] = values
+        quantiles[channel, : len(values)] = normal
+    return knots, quantiles
+
+
+def to_normal(
+    knots: Float[np.ndarray, "channels n_knots"],
+    quantiles: Float[np.ndarray, "channels n_knots"],
+    spectra: Float[np.ndarray, "*n channels"],
+) -> Float[np.ndarray, "*n channels"]:
+    """Apply the map of `fit_quantiles`; beyond the ends it goes on with a constant slope.
+
+    That slope is the mean one from the middle knot to the end: the last interval alone, between
+    the two most extreme values, would have a slope of chance.
+    """
+    out = np.zeros(spectra.shape)
+    for channel in range(len(knots)):
+        used = np.isfinite(knots[channel])
+        x, y = knots[channel, used], quantiles[channel, used]
+        if len(x) < 2:
+            continue  # nothing to learn from a channel that does not vary
+        value = spectra[..., channel]
+        low, high = len(x) // 2, (len(x) - 1) // 2
+        below = (y[low] - y[0]) / (x[low] - x[0])
+        above = (y[-1] - y[high]) / (x[-1] - x[high])
+        out[..., channel] = (
+            np.interp(value, x, y)
+            + below * np.minimum(value - x[0], 0)
+            + above * np.maximum(value - x[-1], 0)
+        )
+    return out
 
 
 def misfit(
@@ -123,8 +263,12 @@ def project(
     features: Features, spectra: Float[np.ndarray, "n channels"]
 ) -> Float[np.ndarray, "n components"]:
     """Components of spectra before scaling, on which the noise has deviation ``noise``."""
-    whitened = (np.asarray(spectra, np.float64) - features.reference) / features.error
-    return ((whitened - features.mean) @ features.basis).astype(np.float32)
+    values = np.asarray(spectra, np.float64)
+    if features.knots.size:
+        values = to_normal(features.knots, features.quantiles, values)
+    centred = (values - features.reference) / features.error - features.mean
+    components = centred @ features.basis if features.basis.size else centred
+    return components.astype(np.float32)
 
 
 def observed_input(

@@ -1,9 +1,10 @@
 """Adaptive importance sampling: the correction of a posterior by its true density.
 
-Draws come in a few stages (AMIS: Cornuet et al. 2012). The first is from the flow; each later one
-from the flow shifted and stretched so that its mean and covariance are those of the draws weighted
-so far. All draws are weighted by the target over the mixture of all stages, so none is lost, and
-a stage that was off costs efficiency but not correctness.
+Draws come in a few stages (AMIS: Cornuet et al. 2012). The first is from the flow with its base
+noise widened; each later one from the flow shifted and stretched so that its mean and covariance
+are those of the draws weighted so far. All draws are weighted by the target over the mixture of all
+stages, so none is lost, and a stage that was off costs efficiency but not correctness. The widened
+stage, which is in that mixture, bounds the weights where the flow's own tails are too light.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from floppity_jax.proposals import effective_sample_size
 from floppity_jax.typing import Float, Key
 
 STAGES = 10
+WIDENED = 1.4  # base noise of the first stage
 # Effective draws behind a mean and covariance, for each parameter: weights that leave fewer are
 # first raised to a power below 1.
 LEAST_ESS = 10
@@ -65,13 +67,16 @@ def adaptive_draws(
     # width: start half way, in the logarithm, between that width and the contracted one.
     density = density._replace(base_scale=density.base_scale**0.5)
     key_moments, key_draws = jax.random.split(key)
-    reference = density.sample(key_moments, 8192)[0]
+    reference = density.draw(key_moments, 8192)
     sizes = [len(part) for part in np.array_split(np.arange(n), min(STAGES, n))]
     stages: list[Density] = []
     z = np.empty((0, reference.shape[1]))
     log_p = log_weights = np.empty(0)
     for stage, size in enumerate(sizes):
-        stages.append(_adapted(density, reference, z, log_weights))
+        adapted = _adapted(density, reference, z, log_weights)
+        if stage == 0:
+            adapted = adapted._replace(base_scale=WIDENED * adapted.base_scale)
+        stages.append(adapted)
         draws, _ = stages[-1].sample(jax.random.fold_in(key_draws, stage), size)
         z = np.concatenate([z, draws])
         log_p = np.concatenate([log_p, log_target(stage, draws)])

@@ -13,7 +13,12 @@ import numpy as np
 from scipy.special import logsumexp
 
 from floppity_jax import noise
-from floppity_jax.density import Density, density_arrays, density_from_arrays
+from floppity_jax.density import (
+    Density,
+    density_arrays,
+    density_from_arrays,
+    log_standard_normal,
+)
 from floppity_jax.errors import InvalidInput, NoLikelihoodError, SimulatorError
 from floppity_jax.flows.spline_flow import FlowConfig
 from floppity_jax.importance import adaptive_draws
@@ -70,7 +75,7 @@ class Posterior:
     def sample(self, n: int, seed: int = 0) -> Float[np.ndarray, "n d"]:
         """Draw ``n`` parameter sets, in physical units."""
         _check_count("n", n)
-        return self.space.to_theta(self.density.sample(jax.random.key(seed), n)[0])
+        return self.space.to_theta(self.density.draw(jax.random.key(seed), n))
 
     def log_prob(self, theta: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
         """Log density per unit of each parameter; minus infinity outside the prior.
@@ -87,7 +92,7 @@ class Posterior:
         log_q[inside] = (
             self.density.log_prob(z[inside])
             + self.space.log_prior(theta[inside])
-            - _log_standard_normal(z[inside])
+            - log_standard_normal(z[inside])
         )
         return log_q
 
@@ -117,7 +122,7 @@ class Posterior:
             log_likelihood = noise.log_likelihood(spectra[-1], self.observation).sum(axis=1)
             # A model that failed has no likelihood: it carries no weight.
             return np.where(
-                np.isfinite(log_likelihood), log_likelihood + _log_standard_normal(z), -np.inf
+                np.isfinite(log_likelihood), log_likelihood + log_standard_normal(z), -np.inf
             )
 
         with stopwatch.time("sampling"):
@@ -330,10 +335,6 @@ def load_posterior(
         common |= {key: arrays[key] for key in ("draws", "spectra", "log_weights")}
         return ImportancePosterior(**common)
     return Posterior(**common)
-
-
-def _log_standard_normal(z: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
-    return -0.5 * (z**2 + np.log(2 * np.pi)).sum(axis=1)
 
 
 def _fields(posterior: Posterior) -> dict[str, Any]:

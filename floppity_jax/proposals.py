@@ -5,18 +5,33 @@ Every proposal does a bounded amount of work and reports how well it went.
 
 from __future__ import annotations
 
+import enum
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from floppity_jax.density import Density
-from floppity_jax.typing import Bool, Float, Key
+from floppity_jax.density import CHUNK, Density
+from floppity_jax.typing import Bool, Float, Int, Key
 
 TRUNCATED_MASS = 1e-3  # of the posterior, left outside the region
+WIDENED_USE = 2.0  # widening of the region whose simulations are learned from
 WIDENED = 1.6  # widening of the base noise: measured on curved and flat posteriors
-MOST_CANDIDATES = 2**18
-CANDIDATES_AT_ONCE = 2**14
+# Where these leave fewer effective draws than wanted, the chain is the cheaper way.
+MOST_CANDIDATES = 2**17
+MOST_CANDIDATES_A_DRAW = 64  # where more than 2048 draws are wanted
+WALKS = (8, 8, 16, 32)  # steps of the chain between looks at how well it mixes
+SHORTEST_STEP = 0.1  # of the chain, in distances between two draws of the flow
+JUMPS = 0.2  # share of steps that go the whole of such a distance, as from mode to mode
+
+
+class Sampler(enum.Enum):
+    """How parameters were drawn."""
+
+    PRIOR = "draws from the prior"
+    POSTERIOR = "draws from the posterior"
+    RESAMPLING = "importance resampling from the widened posterior"
+    CHAIN = "a Markov chain inside the region"
 
 
 class Region(NamedTuple):
@@ -48,12 +63,18 @@ class Draws(NamedTuple):
     ess : float
         Effective number of independent draws behind them.
     acceptance : float
-        Share of the candidates inside the region.
+        Share of the candidates inside every region; of a chain, share of the steps taken.
+    sampler : Sampler
+        How they were drawn.
+    ignored : int
+        Older regions they need not lie in, since no candidate lay in all regions.
     """
 
     z: Float[np.ndarray, "n d"]
     ess: float
     acceptance: float
+    sampler: Sampler = Sampler.PRIOR
+    ignored: int = 0
 
 
 def draw_prior(key: Key, n: int, dim: int) -> Draws:
@@ -61,9 +82,17 @@ def draw_prior(key: Key, n: int, dim: int) -> Draws:
     return Draws(np.asarray(jax.random.normal(key, (n, dim)), np.float64), float(n), 1.0)
 
 
-def draw_posterior(key: Key, n: int, density: Density) -> Draws:
-    """Draw from the current posterior, as SNPE-C does."""
-    return Draws(density.sample(key, n)[0], float(n), 1.0)
+def draw_posterior(key: Key, n: int, density: Density, prior_share: float = 0.0) -> Draws:
+    """Draw from the current posterior, as SNPE-C does.
+
+    The last ``prior_share`` of the draws come from the prior: a defence against a posterior that
+    has lost a part of the truth, which it would never propose again (Hesterberg 1995).
+    """
+    key_posterior, key_prior = jax.random.split(key)
+    z, _ = density.sample(key_posterior, n)
+    n_prior = round(prior_share * n)
+    z[n - n_prior :] = draw_prior(key_prior, n_prior, z.shape[1]).z
+    return Draws(z, float(n), 1.0, Sampler.POSTERIOR)
 
 
 def highest_density_region(key: Key, density: Density) -> Region:
@@ -77,44 +106,51 @@ def highest_density_region(key: Key, density: Density) -> Region:
     return Region(density, float(np.quantile(log_q, TRUNCATED_MASS)))
 
 
+def log_threshold_wide(key: Key, density: Density) -> float:
+    """Least log density in the region that the widened posterior would have."""
+    density = density._replace(base_scale=1.0)
+    z, _ = density.sample(key, 2**13, widened=WIDENED_USE)
+    return float(np.quantile(density.log_prob(z), TRUNCATED_MASS))
+
+
 def draw_truncated(key: Key, n: int, regions: list[Region]) -> Draws:
     """Draw from the prior restricted to where all regions overlap (Deistler et al. 2022).
 
-    Candidates come from the newest flow with widened base noise, whose density is known; they
-    are weighted by the restricted prior over that density, and resampled without replacement
-    (Rubin 1988). Candidates are added until the effective size is four times what is asked for,
-    and never beyond ``MOST_CANDIDATES``. Where the regions hardly meet, the newest alone counts.
+    Candidates come from the newest flow with widened base noise, whose density is known, and are
+    weighted by the restricted prior over that density. They are added until their effective size
+    is twice what is asked for, and never beyond a fixed number; then ``n`` different ones are
+    chosen with probabilities proportional to the weights: where no weight is above ``1 / n``, and
+    few are, that is rejection sampling, and exact. If the effective size stays below ``n``,
+    Markov chains start from the candidates instead, and fewer draws come back where not enough
+    of them moved. If none lies in all regions, the newest alone counts: it was learned nearest to
+    the posterior. If none lies even there, no draws are returned.
     """
-    newest = regions[-1]
-    key_candidates, key_resample = jax.random.split(key)
-    z = np.empty((0, newest.density.whitening.mean.size))
-    log_weight = np.empty(0)
-    inside = ess = 0.0
-    for i in range(MOST_CANDIDATES // CANDIDATES_AT_ONCE):
-        more, log_q = newest.density.sample(
-            jax.random.fold_in(key_candidates, i), CANDIDATES_AT_ONCE, widened=WIDENED
+    key_candidates, key_choice, key_newest = jax.random.split(key, 3)
+    pieces, log_weights = [], []
+    inside, tried, ess = 0, 0, 0.0
+    most = max(MOST_CANDIDATES, MOST_CANDIDATES_A_DRAW * n)
+    while tried < most and ess < 2 * n:
+        candidates, log_q = regions[-1].density.sample(
+            jax.random.fold_in(key_candidates, tried), CHUNK, widened=WIDENED
         )
-        kept = newest.contains(more)
-        inside += kept.sum()
-        z = np.concatenate([z, more[kept]])
-        log_weight = np.concatenate([log_weight, (-0.5 * (more**2).sum(axis=1) - log_q)[kept]])
-        ess = effective_sample_size(log_weight)
-        if ess >= 4 * n:
-            break
-    # Gumbel's trick: in the order of log w + Gumbel noise, they are draws without replacement.
-    gumbel = np.asarray(jax.random.gumbel(key_resample, (MOST_CANDIDATES,)), np.float64)
-    z = z[np.argsort(log_weight + gumbel[: len(z)])[::-1]]
-    chosen = np.empty((0, z.shape[1]))
-    for start in range(0, len(z), 2 * n):  # older regions are wider: one pass mostly suffices
-        block = z[start : start + 2 * n]
-        for region in reversed(regions[:-1]):
-            block = block[region.contains(block)]
-        chosen = np.concatenate([chosen, block])[:n]
-        if len(chosen) == n:
-            break
-    if len(chosen) < n:  # the regions hardly meet: the newest was learned nearest to the posterior
-        chosen = z[:n]
-    return Draws(chosen, ess, inside / ((i + 1) * CANDIDATES_AT_ONCE))
+        log_weight = _log_prior(candidates) - log_q
+        kept = _in_all(regions, candidates) & np.isfinite(log_weight)
+        pieces.append(candidates[kept])
+        log_weights.append(log_weight[kept])
+        inside, tried = inside + int(kept.sum()), tried + CHUNK
+        ess = effective_sample_size(np.concatenate(log_weights))
+    if not inside and len(regions) > 1:
+        draws = draw_truncated(key_newest, n, regions[-1:])
+        return draws._replace(ignored=len(regions) - 1)
+    z, log_weight = np.concatenate(pieces), np.concatenate(log_weights)
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key_choice)))
+    if ess >= n:
+        z = z[_systematic(rng, _capped(_normalised(log_weight), n), n)]
+        return Draws(z, ess, inside / tried, Sampler.RESAMPLING)
+    if not inside:
+        return Draws(z, 0.0, 0.0, Sampler.RESAMPLING)
+    starts = _systematic(rng, _normalised(log_weight), max(CHUNK, 4 * n))
+    return _walk(rng, n, regions, candidates, z[starts], ess)
 
 
 def effective_sample_size(log_weight: Float[np.ndarray, " n"]) -> float:
@@ -123,3 +159,86 @@ def effective_sample_size(log_weight: Float[np.ndarray, " n"]) -> float:
         return 0.0
     weight = np.exp(log_weight - log_weight.max())
     return float(weight.sum() ** 2 / (weight**2).sum())
+
+
+def _walk(
+    rng: np.random.Generator,
+    n: int,
+    regions: list[Region],
+    candidates: Float[np.ndarray, "m d"],
+    start: Float[np.ndarray, "chains d"],
+    ess_start: float,
+) -> Draws:
+    """Take the last states of many chains inside the regions.
+
+    Steps are differences of two draws of the widened flow, which have the shape of the region
+    and reach from mode to mode (ter Braak & Vrugt 2008, with an archive that stays the same, so
+    that the chain is exact), shortened at random to fit whatever the older regions leave of it.
+
+    Chains that start from few different candidates have errors in common. The part of their
+    variance that is left at the end is the squared correlation of first and last states. That
+    of the last two looks, which is larger, stands in for it; the worst parameter counts.
+    """
+    z, taken, steps, ess = start, 0, 0, 0.0
+    for length in WALKS:
+        before = z
+        for _ in range(length):
+            first, second = rng.integers(len(candidates), size=(2, len(z)))
+            scale = SHORTEST_STEP ** rng.uniform(size=(len(z), 1))
+            scale[rng.uniform(size=len(z)) < JUMPS] = 1.0
+            new = z + scale * (candidates[first] - candidates[second])
+            moved = rng.exponential(size=len(z)) > _log_prior(z) - _log_prior(new)
+            moved[moved] = _in_all(regions, new[moved])
+            z = np.where(moved[:, None], new, z)
+            taken += moved.sum()
+        steps += length
+        correlation = _largest_correlation(before, z)
+        ess = 1 / (1 / len(z) + correlation**2 / ess_start)
+        if ess >= 2 * n:
+            break
+    different = np.unique(z, axis=0)  # a chain that never moved is of no more use than its twin
+    chosen = rng.permutation(different)[:n]
+    return Draws(chosen, ess, taken / (steps * len(z)), Sampler.CHAIN)
+
+
+def _largest_correlation(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "n d"]) -> float:
+    """Correlation of ``a`` and ``b`` in the worst of their columns; 1 where one does not vary."""
+    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
+    scale = np.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0))
+    return float(
+        np.divide(abs((a * b).sum(axis=0)), scale, out=np.ones(len(scale)), where=scale > 0).max()
+    )
+
+
+def _in_all(regions: list[Region], z: Float[np.ndarray, "n d"]) -> Bool[np.ndarray, " n"]:
+    """Which of ``z`` lie in all regions."""
+    inside = np.ones(len(z), bool)
+    for region in reversed(regions):  # the newest is the narrowest
+        inside[inside] = region.contains(z[inside])
+    return inside
+
+
+def _log_prior(z: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
+    """Unnormalised log density of the prior."""
+    return -0.5 * (z**2).sum(axis=1)
+
+
+def _normalised(log_weight: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    weight = np.exp(log_weight - log_weight.max())
+    return weight / weight.sum()
+
+
+def _capped(weight: Float[np.ndarray, " m"], n: int) -> Float[np.ndarray, " m"]:
+    """Scale to a sum of ``n`` with none above 1; at least ``n`` weights must not be zero."""
+    largest = np.sort(weight)[::-1]
+    rest = np.cumsum(largest[::-1])[::-1][:n]
+    factor = (n - np.arange(n)) / rest  # where so many are capped, the others share what is left
+    return np.minimum(factor[np.argmax(factor * largest[:n] <= 1)] * weight, 1)
+
+
+def _systematic(
+    rng: np.random.Generator, weight: Float[np.ndarray, " m"], n: int
+) -> Int[np.ndarray, " n"]:
+    """Choose ``n`` rows, each as often as its weight has it, to within one (Madow 1949)."""
+    ends = np.cumsum(weight)
+    return np.searchsorted(ends / ends[-1], (np.arange(n) + rng.uniform()) / n)

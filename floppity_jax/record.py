@@ -20,9 +20,16 @@ class RoundInfo:
     acceptance, proposal_ess : float
         Share of the proposal's candidates inside the region, and the effective number of
         independent draws behind the proposed ones.
+    sampler : str
+        How the parameters of the round were drawn: the name of a `proposals.Sampler`.
+    ignored_regions : int
+        Earlier regions that the proposal had to leave out, since they did not overlap.
     change : float
-        How far the posterior moved from the round before (`sequential.distance`); infinite in
-        round one.
+        Total variation distance of the posterior from that of the round before, 0 to 1
+        (`sequential.distance`); from the prior in round one.
+    efficiency : float
+        Sampling efficiency that importance sampling would have, estimated from the simulations in
+        use (`sequential.efficiency`); NaN where it cannot be.
     misfit : float
         Factor on the errors in training: above 1 where no model comes near the observation
         (`features.misfit`).
@@ -35,7 +42,10 @@ class RoundInfo:
     used: int
     acceptance: float
     proposal_ess: float
+    sampler: str
+    ignored_regions: int
     change: float
+    efficiency: float
     misfit: float
     training: TrainingRecord
 

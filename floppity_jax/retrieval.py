@@ -31,7 +31,10 @@ from floppity_jax.timing import Stopwatch
 from floppity_jax.training import TrainingConfig
 from floppity_jax.typing import Float, Key
 
-CONVERGED = 0.1  # change between rounds (`sequential.distance`) below which a run may stop
+# A run may stop where the best classifier could tell draws of the last two rounds apart with an
+# accuracy of 0.55 at most, and correction, where there is a likelihood, would keep enough draws.
+CONVERGED_DISTANCE = 0.1
+CONVERGED_EFFICIENCY = 0.2
 MOST_FAILURES = 0.5  # share of a round
 
 
@@ -140,8 +143,10 @@ class Retrieval:
         progress
             Show a progress bar.
         stop
-            ``"converged"`` ends the run early, when a round moves no parameter by more than 0.1
-            of its standard deviation nor changes that by more than a tenth.
+            ``"converged"`` ends the run early, when the posteriors of two rounds in a row are hard
+            to tell apart (total variation distance below 0.1) and, where there is a likelihood,
+            correction would keep at least a fifth of its draws. ``record.rounds`` has both figures
+            for each round.
         configuration
             Text to keep with the run.
 
@@ -173,7 +178,7 @@ class Retrieval:
                 key = jax.random.fold_in(jax.random.key(seed), index)
                 state, info = self._round(key, problem, state, index, n, store, stopwatch, bar)
                 record.rounds.append(info)
-                if stop == "converged" and info.change < CONVERGED:
+                if stop == "converged" and _converged(info):
                     break
         assert state.fit is not None  # there is at least one round
         return Posterior(
@@ -209,7 +214,8 @@ class Retrieval:
             return {
                 "z": draws.z,
                 "theta": theta,
-                "proposal": np.array([draws.acceptance, draws.ess]),
+                "proposal": np.array([draws.acceptance, draws.ess, draws.ignored]),
+                "sampler": np.array(draws.sampler.name),
                 **_simulation_arrays(simulations),
             }
 
@@ -222,7 +228,7 @@ class Retrieval:
         bar.simulated(n)
         before = None if state.fit is None else state.fit.density
         state = sequential.add(state, batch["z"][good], batch["spectra"][good])
-        used = int(state.inside.sum())
+        used = int(state.used.sum())
 
         def learn_round() -> Arrays:
             with stopwatch.time("training"):
@@ -231,12 +237,23 @@ class Retrieval:
         fit = fit_from_arrays(
             _remember(store, f"rounds/{name}", learn_round), problem.dim, self.flow
         )
-        state = sequential.update(problem, state, fit)
+        learned_from, state = state, sequential.update(problem, state, fit)
         with stopwatch.time("sampling"):
             change = sequential.distance(key_distance, before, fit.density)
-        acceptance, ess = batch["proposal"].tolist()
+            efficiency = sequential.efficiency(problem, learned_from, fit.density)
+        acceptance, ess, ignored = batch["proposal"].tolist()
         info = RoundInfo(
-            n, len(failed), used, acceptance, ess, change, fit.features.noise, fit.record
+            simulations=n,
+            failures=len(failed),
+            used=used,
+            acceptance=acceptance,
+            proposal_ess=ess,
+            sampler=str(batch["sampler"]),
+            ignored_regions=int(ignored),
+            change=change,
+            efficiency=efficiency,
+            misfit=fit.features.noise,
+            training=fit.record,
         )
         bar.round_done()
         return state, info
@@ -309,6 +326,11 @@ def _simulation_arrays(simulations: Simulations) -> Arrays:
             [simulations.failures[row] for row in sorted(simulations.failures)], dtype=np.str_
         ),
     }
+
+
+def _converged(info: RoundInfo) -> bool:
+    """Whether successive posteriors agree; an efficiency that is not known is no obstacle."""
+    return info.change < CONVERGED_DISTANCE and not info.efficiency < CONVERGED_EFFICIENCY
 
 
 def _check_failures(failed: Mapping[int, str], n: int) -> None:

@@ -1,7 +1,9 @@
-"""Fit a flow: compiled epochs, noise drawn afresh at each step, early stopping, best state.
+"""Fit an ensemble of flows: compiled epochs, noise drawn afresh at each step, best states.
 
-One compiled function runs a whole epoch and its validation. Arrays are padded to the size of the
-whole run, so that every round calls the same compiled function; how many rows are in use is data.
+One compiled function runs a whole epoch of every member and its validation. Arrays are padded to
+the size of the whole run, so that every round calls the same compiled function; how many rows are
+in use is data. What decides whether a member goes on (its best state, its rate, its patience) is
+carried in the compiled state, so that members stop, or roll back, each for itself.
 """
 
 from __future__ import annotations
@@ -21,11 +23,15 @@ from flax import nnx
 from floppity_jax import losses
 from floppity_jax.errors import InvalidInput, require_positive
 from floppity_jax.flows.spline_flow import SplineFlow
-from floppity_jax.typing import Array, Float, Int, Key
+from floppity_jax.typing import Array, Bool, Float, Int, Key
 
-# Steps between two looks at the validation loss, however few the simulations: patience is counted
-# in these looks, and a flow does not learn in two steps.
-LEAST_STEPS = 8
+# Steps between two looks at the validation loss, at least, however few the simulations: patience is
+# counted in these looks, and a flow does not learn in two steps.
+LEAST_STEPS = 16
+# Noise draws of each validation row: one alone would make the best epoch a matter of luck.
+VALIDATION_DRAWS = 4
+# Non-finite losses of one member that are rolled back before it is given up.
+MOST_ROLLBACKS = 8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,29 +43,56 @@ class TrainingConfig:
     batch_size : int
         Simulations a step.
     learning_rate : float
-        Of Adam.
+        Of Adam, after the warm-up.
+    warmup_steps : int
+        Steps over which the rate rises from 0.
+    decays : int
+        Times that the rate falls by ``decay``, each when patience runs out, before training stops.
+    decay : float
+        Factor of such a fall; training goes on from the best state.
+    weight_decay : float
+        Of AdamW (Loshchilov & Hutter 2019); 0 for plain Adam.
     clip_norm : float
         Largest norm of a gradient.
     patience : int
-        Epochs without a better validation loss after which training stops.
+        Epochs without a better validation loss after which the rate falls, or training stops.
     max_epochs : int
         Ceiling of epochs a round.
     validation_fraction : float
         Share of the simulations kept out of training, to tell when to stop.
     atoms : int
         Atoms of the APT loss; at most ``batch_size``.
+    combined_loss : bool
+        Whether APT also learns by maximum likelihood from the draws of the prior. Without it the
+        flow may put density where no atom lies, unseen (Greenberg et al. 2019, Sec. 5.2, name the
+        leak; `Retrieval` measured it).
+    prior_share : float
+        Share of the draws of each later round of APT that come from the prior.
     """
 
     batch_size: int = 100
     learning_rate: float = 1e-3
+    warmup_steps: int = 50
+    decays: int = 2
+    decay: float = 0.2
+    weight_decay: float = 0.0
     clip_norm: float = 5.0
-    patience: int = 15
+    patience: int = 10
     max_epochs: int = 500
     validation_fraction: float = 0.1
     atoms: int = 10
+    combined_loss: bool = True
+    prior_share: float = 0.0
 
     def __post_init__(self) -> None:
-        require_positive("training", dataclasses.asdict(self))
+        numbers = dataclasses.asdict(self)
+        for name in ("warmup_steps", "decays", "weight_decay", "combined_loss", "prior_share"):
+            if not numbers.pop(name) >= 0:
+                raise InvalidInput(
+                    f"training.{name}", getattr(self, name), "must not be negative",
+                    "Leave it out for the default.",
+                )  # fmt: skip
+        require_positive("training", numbers)
         if self.validation_fraction >= 0.5:
             raise InvalidInput(
                 "training.validation_fraction", self.validation_fraction, "must be below 0.5",
@@ -70,6 +103,21 @@ class TrainingConfig:
                 "training.atoms", self.atoms, f"must lie in 2 .. batch_size = {self.batch_size}",
                 "Lower atoms or raise batch_size.",
             )  # fmt: skip
+        if not self.decay < 1:
+            raise InvalidInput(
+                "training.decay", self.decay, "must be below 1", "0.2 is a good choice."
+            )
+        if not self.prior_share < 1:
+            raise InvalidInput(
+                "training.prior_share", self.prior_share, "must be below 1",
+                "0.2 makes every fifth draw one of the prior.",
+            )  # fmt: skip
+
+    @classmethod
+    def paper(cls) -> TrainingConfig:
+        """Return the settings of Ardevol Martinez et al. (2024): batch 50, 10 atoms, no decay."""
+        return cls(batch_size=50, learning_rate=5e-4, warmup_steps=0, decays=0, patience=20,
+                   combined_loss=False)  # fmt: skip
 
 
 class StopReason(enum.Enum):
@@ -77,7 +125,7 @@ class StopReason(enum.Enum):
 
     PATIENCE = "the validation loss stopped falling"
     MAX_EPOCHS = "the ceiling of epochs was reached"
-    NON_FINITE = "the loss was not finite; the best state before that is kept"
+    NON_FINITE = "the loss was not finite time and again; the best state is kept"
 
 
 class TrainingSet(NamedTuple):
@@ -98,7 +146,8 @@ class TrainingSet(NamedTuple):
     noise : float
         Standard deviation of the noise on a component.
     n_train, n_validation : int
-        Rows in use: first the ones to train on, then the ones to validate on.
+        How many of the rows in use are trained on, and how many validated on: which, is the
+        member's own affair.
     """
 
     z: Float[Array, "rows d"]
@@ -117,30 +166,41 @@ class TrainingRecord(NamedTuple):
     Attributes
     ----------
     train_loss, validation_loss : list of float
-        One an epoch.
+        One an epoch, mean of the members.
     reason : StopReason
         Why it ended.
+    rollbacks : int
+        Times that a loss was not finite and a member went back to its best state at half the rate.
+    best_loss : float
+        Lowest validation losses: those of the returned parameters, mean of the members.
     """
 
     train_loss: list[float]
     validation_loss: list[float]
     reason: StopReason
-
-    @property
-    def best_loss(self) -> float:
-        """Lowest validation loss: that of the returned parameters."""
-        return min(loss for loss in self.validation_loss if np.isfinite(loss))
+    rollbacks: int
+    best_loss: float
 
 
 class _State(NamedTuple):
+    """One member in training; stacked along a leading axis for the ensemble."""
+
     parameters: Any
     optimizer: Any
     best_parameters: Any
     best_loss: Float[Array, ""]
+    rate: Float[Array, ""]  # share of the learning rate
+    steps: Int[Array, ""]
+    since_best: Int[Array, ""]
+    decays: Int[Array, ""]
+    rollbacks: Int[Array, ""]
+
+    @property
+    def goes_on(self) -> Bool[Array, ""]:
+        return (self.decays >= 0) & (self.rollbacks < MOST_ROLLBACKS)
 
 
 def make_training_set(
-    key: Key,
     z: Float[np.ndarray, "n d"],
     components: Float[np.ndarray, "n c"],
     log_prior: Float[np.ndarray, " n"],
@@ -151,14 +211,13 @@ def make_training_set(
     rows: int,
     validation_fraction: float,
 ) -> TrainingSet:
-    """Shuffle once, set the validation rows apart, and pad to ``rows`` rows."""
+    """Pad to ``rows`` rows and count how many are validated on."""
     n = len(z)
-    order = np.asarray(jax.random.permutation(key, n))
     n_validation = max(1, round(validation_fraction * n))
 
     def pad(array: np.ndarray) -> Array:
         widths = [(0, rows - n)] + [(0, 0)] * (array.ndim - 1)
-        return jnp.asarray(np.pad(array[order], widths), dtype=jnp.float32)
+        return jnp.asarray(np.pad(array, widths), dtype=jnp.float32)
 
     return TrainingSet(
         pad(z),
@@ -182,89 +241,153 @@ def fit(
     atomic: bool = False,
     report: Callable[[int, float], None] = lambda epoch, loss: None,
 ) -> tuple[Any, TrainingRecord]:
-    """Train until the validation loss stops falling; return the best parameters.
+    """Train every member until its validation loss stops falling; return the best parameters.
 
     Parameters
     ----------
     key
-        For shuffling, noise and atoms.
+        For the split, shuffling, noise and atoms.
     graph, parameters
-        The flow, taken apart by ``nnx.split``; ``parameters`` is where training starts.
+        The flows, taken apart by ``nnx.split``, parameters stacked along a leading axis of members;
+        they are where training starts.
     data
-        From `make_training_set`.
+        From `make_training_set`. Each member validates on rows of its own choice.
     config
         How to train.
     atomic
         Train with the atomic loss of APT rather than by maximum likelihood.
     report
-        Called after each epoch with its number and validation loss.
+        Called after each epoch with its number and mean validation loss.
 
     Returns
     -------
     parameters
-        Those of the epoch with the lowest validation loss.
+        Those of each member's epoch with the lowest validation loss, stacked.
     record
         Losses, and why training ended.
+
+    Raises
+    ------
+    FloatingPointError
+        Where no epoch of any member had a finite loss.
     """
-    key_epochs, key_validation = jax.random.split(key)
-    optimizer = _optimizer(config)
-    # A copy: the state is donated to the compiled epoch, the caller's arrays are not.
-    state = jax.tree.map(
-        jnp.array, _State(parameters, optimizer.init(parameters), parameters, jnp.float32(jnp.inf))
-    )
+    members = len(jax.tree.leaves(parameters)[0])
+    keys = jax.random.split(key, members)
+    # Copies: the state is donated to the compiled epoch, the caller's arrays are not.
+    state, orders = _start(keys, graph, jax.tree.map(jnp.array, parameters), data, config, atomic)
     train_losses: list[float] = []
     validation_losses: list[float] = []
-    best, since_best = np.inf, 0
     reason = StopReason.MAX_EPOCHS
     for epoch in range(config.max_epochs):
-        key_epoch = jax.random.fold_in(key_epochs, epoch)
-        state, epoch_losses = _epoch(key_epoch, key_validation, graph, state, data, config, atomic)
-        train_loss, validation_loss = (float(loss) for loss in epoch_losses)
+        state, epoch_losses, going = _epoch(
+            keys, jnp.int32(epoch), orders, graph, state, data, config, atomic
+        )
+        train_loss, validation_loss = (float(np.nanmean(each)) for each in epoch_losses)
         train_losses.append(train_loss)
         validation_losses.append(validation_loss)
-        if not (np.isfinite(train_loss) and np.isfinite(validation_loss)):
-            reason = StopReason.NON_FINITE
-            break
         report(epoch, validation_loss)
-        since_best = 0 if validation_loss < best else since_best + 1
-        best = min(best, validation_loss)
-        if since_best >= config.patience:
+        if not going:
             reason = StopReason.PATIENCE
             break
-    if not np.isfinite(best):
+    best = np.asarray(state.best_loss)
+    rollbacks = np.asarray(state.rollbacks)
+    if not np.isfinite(best).any():
         raise FloatingPointError(
-            "training diverged in its first epoch: the loss is not finite. Lower "
+            "training diverged from its first epoch on: the loss is not finite. Lower "
             f"training.learning_rate (now {config.learning_rate}), or look for simulations "
             "that differ from the rest by many orders of magnitude."
         )
-    return state.best_parameters, TrainingRecord(train_losses, validation_losses, reason)
+    if (rollbacks >= MOST_ROLLBACKS).any():
+        reason = StopReason.NON_FINITE
+    # A member that never had a finite loss gives its place to the best of the others.
+    sound = np.where(np.isfinite(best), np.arange(members), int(np.nanargmin(best)))
+    chosen = jax.tree.map(lambda leaf: leaf[sound], state.best_parameters)
+    record = TrainingRecord(
+        train_losses, validation_losses, reason, int(rollbacks.sum()), float(best[sound].mean())
+    )
+    return chosen, record
+
+
+@functools.partial(jax.jit, static_argnames=("graph", "config", "atomic"))
+def _start(
+    keys: Key,
+    graph: nnx.GraphDef[SplineFlow],
+    parameters: Any,
+    data: TrainingSet,
+    config: TrainingConfig,
+    atomic: bool,
+) -> tuple[_State, Int[Array, "members rows"]]:
+    """Return every member at the start of training, and its rows: training ones first."""
+    zero = jnp.int32(0)
+
+    def one(key: Key, parameters: Any) -> tuple[_State, Array]:
+        rows = data.z.shape[0]
+        order = _shuffled(jax.random.fold_in(key, 0), rows, data.n_train + data.n_validation)
+        loss = _validation_loss(parameters, key, order, graph, data, config, atomic)
+        # Training from here may only improve on the start, which may be good already.
+        loss = jnp.where(jnp.isfinite(loss), loss, jnp.inf)
+        optimizer = _optimizer(config).init(parameters)
+        state = _State(
+            parameters, optimizer, parameters, loss, jnp.float32(1), zero, zero,
+            jnp.int32(config.decays), zero,
+        )  # fmt: skip
+        return state, order
+
+    return jax.vmap(one)(keys, parameters)
 
 
 def _optimizer(config: TrainingConfig) -> optax.GradientTransformation:
+    """AdamW at rate 1: what it returns is multiplied by the rate of the moment."""
     return optax.chain(
-        optax.clip_by_global_norm(config.clip_norm), optax.adam(config.learning_rate)
+        optax.clip_by_global_norm(config.clip_norm),
+        optax.scale_by_adam(),
+        optax.add_decayed_weights(config.weight_decay),
     )
+
+
+def _shuffled(key: Key, rows: int, n: Int[Array, ""]) -> Int[Array, " rows"]:
+    """Random order of the first ``n`` of ``rows`` rows; the others follow."""
+    priority = jax.random.uniform(key, (rows,))
+    return jnp.argsort(jnp.where(jnp.arange(rows) < n, priority, jnp.inf)).astype(jnp.int32)
 
 
 @functools.partial(
     jax.jit, static_argnames=("graph", "config", "atomic"), donate_argnames=("state",)
 )
 def _epoch(
+    keys: Key,
+    epoch: Int[Array, ""],
+    orders: Int[Array, "members rows"],
+    graph: nnx.GraphDef[SplineFlow],
+    state: _State,
+    data: TrainingSet,
+    config: TrainingConfig,
+    atomic: bool,
+) -> tuple[_State, tuple[Array, Array], Bool[Array, ""]]:
+    """One epoch of every member; also tells whether any of them goes on."""
+
+    def one(key: Key, order: Array, state: _State) -> tuple[_State, tuple[Array, Array]]:
+        return _member_epoch(key, epoch, order, graph, state, data, config, atomic)
+
+    state, losses_ = jax.vmap(one)(keys, orders, state)
+    return state, losses_, jax.vmap(lambda member: member.goes_on)(state).any()
+
+
+def _member_epoch(
     key: Key,
-    key_validation: Key,
+    epoch: Int[Array, ""],
+    order: Int[Array, " rows"],
     graph: nnx.GraphDef[SplineFlow],
     state: _State,
     data: TrainingSet,
     config: TrainingConfig,
     atomic: bool,
 ) -> tuple[_State, tuple[Array, Array]]:
-    """Pass once through the training rows, then validate and keep the better parameters."""
+    """Pass once through the training rows, then validate and see how to go on."""
+    key_order, key_steps = jax.random.split(jax.random.fold_in(key, 1 + epoch))
     optimizer = _optimizer(config)
-    rows = data.z.shape[0]
-    key_order, key_steps = jax.random.split(key)
-    priority = jax.random.uniform(key_order, (rows,))
-    order = jnp.argsort(jnp.where(jnp.arange(rows) < data.n_train, priority, jnp.inf))
     batch_size = config.batch_size
+    shuffled = order[_shuffled(key_order, len(order), data.n_train)]
     n_steps = jnp.maximum(data.n_train // batch_size, LEAST_STEPS)
 
     def loss(parameters: Any, key: Key, picked: Array) -> Array:
@@ -273,40 +396,75 @@ def _epoch(
     def step(i: Array, carry: tuple[Any, Any, Array]) -> tuple[Any, Any, Array]:
         parameters, opt_state, total = carry
         # A small training set is gone through more than once.
-        picked = order[(i * batch_size + jnp.arange(batch_size)) % data.n_train]
+        picked = shuffled[(i * batch_size + jnp.arange(batch_size)) % data.n_train]
         value, gradient = jax.value_and_grad(loss)(
             parameters, jax.random.fold_in(key_steps, i), picked
         )
         updates, opt_state = optimizer.update(gradient, opt_state, parameters)
-        return optax.apply_updates(parameters, updates), opt_state, total + value
+        warm = jnp.minimum(1.0, (state.steps + i + 1) / max(config.warmup_steps, 1))
+        rate = config.learning_rate * state.rate * warm
+        parameters = jax.tree.map(lambda p, u: p - rate * u, parameters, updates)
+        return parameters, opt_state, total + value
 
     parameters, opt_state, total = jax.lax.fori_loop(
         0, n_steps, step, (state.parameters, state.optimizer, jnp.float32(0))
     )
-    validation = _validation_loss(parameters, key_validation, graph, data, config, atomic)
-    better = validation < state.best_loss
-    best_parameters = jax.tree.map(
-        lambda new, old: jnp.where(better, new, old), parameters, state.best_parameters
+    validation = _validation_loss(parameters, key, order, graph, data, config, atomic)
+    losses_ = (total / n_steps, validation)
+    trained = state._replace(
+        parameters=parameters, optimizer=opt_state, steps=state.steps + n_steps
     )
-    best_loss = jnp.where(better, validation, state.best_loss)
-    return _State(parameters, opt_state, best_parameters, best_loss), (total / n_steps, validation)
+    return _judge(state, trained, losses_, optimizer, config), losses_
+
+
+def _judge(
+    before: _State,
+    after: _State,
+    losses_: tuple[Array, Array],
+    optimizer: optax.GradientTransformation,
+    config: TrainingConfig,
+) -> _State:
+    """Keep the better state; lower the rate where patience ran out or the loss was not finite."""
+    train, validation = losses_
+    broken = ~(jnp.isfinite(train) & jnp.isfinite(validation))
+    better = ~broken & (validation < before.best_loss) & before.goes_on
+
+    def choose(where: Array, yes: Any, no: Any) -> Any:
+        return jax.tree.map(lambda a, b: jnp.where(where, a, b), yes, no)
+
+    best_parameters = choose(better, after.parameters, before.best_parameters)
+    since_best = jnp.where(better, 0, before.since_best + 1)
+    stuck = ~broken & (since_best >= config.patience)
+    back = broken | stuck
+    return after._replace(
+        parameters=choose(back, best_parameters, after.parameters),
+        optimizer=choose(back, optimizer.init(best_parameters), after.optimizer),
+        best_parameters=best_parameters,
+        best_loss=jnp.where(better, validation, before.best_loss),
+        rate=before.rate * jnp.where(broken, 0.5, jnp.where(stuck, config.decay, 1.0)),
+        since_best=jnp.where(back, 0, since_best),
+        decays=before.decays - stuck,
+        rollbacks=before.rollbacks + (broken & before.goes_on),
+    )
 
 
 def _validation_loss(
     parameters: Any,
     key: Key,
+    order: Int[Array, " rows"],
     graph: nnx.GraphDef[SplineFlow],
     data: TrainingSet,
     config: TrainingConfig,
     atomic: bool,
 ) -> Array:
-    """Mean loss of the validation rows; the same noise and atoms each time it is called."""
+    """Mean loss of the validation rows, each with several draws of noise."""
     batch_size = config.batch_size
-    n_batches = -(-data.n_validation // batch_size)
+    key = jax.random.fold_in(key, 0)  # the same noise and atoms in every epoch
+    n = VALIDATION_DRAWS * data.n_validation
 
     def add(i: Array, total: Array) -> Array:
         place = i * batch_size + jnp.arange(batch_size)
-        picked = data.n_train + place % data.n_validation
+        picked = order[data.n_train + place % data.n_validation]
         each = _losses(
             parameters,
             jax.random.fold_in(key, i),
@@ -317,9 +475,9 @@ def _validation_loss(
             config,
             atomic,
         )
-        return total + jnp.sum(jnp.where(place < data.n_validation, each, 0.0))
+        return total + jnp.sum(jnp.where(place < n, each, 0.0))
 
-    return jax.lax.fori_loop(0, n_batches, add, jnp.float32(0)) / data.n_validation
+    return jax.lax.fori_loop(0, -(-n // batch_size), add, jnp.float32(0)) / n
 
 
 def _losses(
@@ -342,7 +500,9 @@ def _losses(
     if not atomic:
         return losses.negative_log_likelihood(flow, z, context)
     atoms = losses.draw_atoms(key_atoms, len(picked), config.atoms, n_distinct)
+    each = losses.atomic(flow, z, context, data.log_prior[picked], atoms)
+    if not config.combined_loss:
+        return each
     # The atomic loss says nothing of the density where no atom lies: what the flow puts there goes
     # unseen. Maximum likelihood on the draws from the prior, right for the same posterior, pins it.
-    anchor = data.from_prior[picked] * losses.negative_log_likelihood(flow, z, context)
-    return losses.atomic(flow, z, context, data.log_prior[picked], atoms) + anchor
+    return each + data.from_prior[picked] * losses.negative_log_likelihood(flow, z, context)

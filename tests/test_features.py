@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from floppity_jax.features import fit_features, misfit, observed_input, project
+from floppity_jax import features as module
+from floppity_jax.features import (
+    fit_features,
+    misfit,
+    observed_input,
+    principal_components,
+    project,
+    whole_spectra,
+)
 from floppity_jax.observation import Observation
 
 N, CHANNELS, COMPONENTS = 400, 60, 8
@@ -121,7 +129,108 @@ def test_a_stochastic_simulator_gets_no_noise(spectra):
     features = fit_features(constant, Observation(constant[0]), COMPONENTS)
     assert features.noise == 0
     assert features.error[-1] == 1  # a channel that does not vary is not divided by zero
-    np.testing.assert_allclose(features.error[:-1], spectra.std(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(features.error[:-1], 1, rtol=0.01)  # each channel was made normal
     inputs = project(features, constant) * features.scale
     np.testing.assert_allclose(inputs.var(axis=0)[:5], 1, rtol=1e-4)
     assert np.isfinite(inputs).all()
+
+
+def test_a_spectrum_with_errors_is_not_made_normal(spectra, observation):
+    features = fit_features(spectra, observation, COMPONENTS)
+    assert features.knots.size == features.quantiles.size == 0
+    np.testing.assert_array_equal(features.reference, observation.values)
+
+
+def test_channels_of_a_stochastic_simulator_are_made_normal():
+    """Populations from 0 to 1e6, half of the second extinct: monotone, and of unit spread."""
+    rng = np.random.default_rng(0)
+    n = 2000
+    heavy = rng.lognormal(0, 4, size=n)
+    often_zero = np.where(rng.random(n) < 0.5, 0, np.round(rng.lognormal(3, 2, size=n)))
+    spectra = np.stack([heavy, often_zero, np.full(n, 7.0)], axis=1)
+    features = fit_features(spectra, Observation(spectra[0]), 3)
+    made = module.to_normal(features.knots, features.quantiles, spectra)
+    # 101 knots between -3.5 and 3.5: linear interpolation between them keeps the moments.
+    assert made[:, 0].std() == pytest.approx(1, abs=0.02)
+    assert made[:, 0].mean() == pytest.approx(0, abs=0.02)
+    assert np.abs(made).max() < 4
+    inputs = project(features, spectra) * features.scale
+    np.testing.assert_allclose(inputs.std(axis=0)[:2], 1, rtol=1e-4)
+    assert np.isfinite(inputs).all()
+
+    # Strictly monotone, also beyond the simulations; no jump at the ends.
+    line = np.sort(np.concatenate([heavy, -heavy, [0.0, 1e7, 1e8]]))
+    made = module.to_normal(features.knots, features.quantiles, np.stack([line] * 3, axis=1))
+    assert np.all(np.diff(made[:, :2], axis=0) > 0)
+    assert np.all(made[:, 2] == 0)
+
+
+def test_the_map_to_normal_is_the_identity_on_normal_channels():
+    rng = np.random.default_rng(0)
+    normal = rng.normal(size=(20000, 1))
+    knots, quantiles = module.fit_quantiles(normal)
+    grid = np.linspace(-2, 2, 50)[:, None]
+    # Of 20,000, the quantile at +-2 scatters by sqrt(0.023 / 20000) / 0.054 = 0.02.
+    np.testing.assert_allclose(module.to_normal(knots, quantiles, grid), grid, atol=0.08)
+
+
+def test_either_gram_matrix_gives_the_same_projection(spectra, observation):
+    """As many simulations as channels less one, or twice as many that are the same again."""
+    few = spectra[: CHANNELS - 1]
+    small = fit_features(few, observation, COMPONENTS)
+    large = fit_features(np.concatenate([few, few]), observation, COMPONENTS)
+    assert small.noise == pytest.approx(large.noise)
+    np.testing.assert_allclose(small.scale, large.scale, rtol=1e-6)
+    np.testing.assert_allclose(project(small, few)[:, :5], project(large, few)[:, :5], rtol=1e-4)
+
+
+def test_the_misfit_is_the_same_with_either_gram_matrix(spectra, observation):
+    off = Observation(
+        spectra[0] + 20 * observation.errors * np.random.default_rng(3).normal(size=CHANNELS),
+        observation.errors,
+    )
+    few = spectra[:40]
+    small = fit_features(few, off, COMPONENTS).noise
+    large = fit_features(np.concatenate([few, few]), off, COMPONENTS).noise
+    assert small == pytest.approx(large, rel=1e-6)
+    assert small > 10
+
+
+def test_fewer_simulations_than_components(spectra, observation):
+    features = fit_features(spectra[:4], observation, COMPONENTS)
+    assert features.basis.shape == (CHANNELS, COMPONENTS)
+    assert np.all(features.scale[:3] > 0)
+    assert np.all(features.scale[3:] == 0)
+
+
+def test_many_channels_take_a_part_of_the_simulations():
+    rng = np.random.default_rng(0)
+    shapes = rng.normal(size=(2, 1200))
+    variance, basis = principal_components(rng.normal(size=(3000, 2)) * [10, 1] @ shapes)
+    assert basis.shape == (1200, 2)
+    np.testing.assert_allclose(basis.T @ basis, np.eye(2), atol=1e-9)
+    np.testing.assert_allclose(basis @ (basis.T @ shapes.T), shapes.T, atol=1e-6)
+
+
+def test_whole_spectra_hold_the_projection(spectra, observation):
+    """Channels and noise of unit variance, from which the kernel makes the components."""
+    projected = fit_features(spectra, observation, COMPONENTS)
+    whole, kernel = whole_spectra(projected, spectra)
+    inputs = project(whole, spectra) * whole.scale
+    np.testing.assert_allclose(inputs.var(axis=0) + whole.scale**2, 1, rtol=1e-4)
+    expected = project(projected, spectra) * projected.scale
+    np.testing.assert_allclose(inputs @ kernel, expected, atol=1e-4)
+    # Independent noise, of unit variance before scaling, on the channels as on the components
+    np.testing.assert_allclose(
+        np.sum((kernel * whole.scale[:, None]) ** 2, axis=0), projected.scale**2, rtol=1e-9
+    )
+
+
+def test_whole_spectra_of_a_stochastic_simulator(spectra):
+    constant = np.concatenate([spectra, np.full((N, 1), 3e-16)], axis=1)
+    projected = fit_features(constant, Observation(constant[0]), COMPONENTS)
+    whole, kernel = whole_spectra(projected, constant)
+    assert whole.scale[-1] == 0
+    assert np.all(kernel[-1] == 0)
+    inputs = project(whole, constant) * whole.scale
+    np.testing.assert_allclose(inputs.var(axis=0)[:-1], 1, rtol=1e-4)

@@ -7,15 +7,14 @@ import pytest
 from flax import nnx
 
 from floppity_jax.errors import InvalidInput
-from floppity_jax.flows.spline_flow import FlowConfig, SplineFlow
+from floppity_jax.flows.spline_flow import FlowConfig, SplineAutoregressive, SplineFlow
 
 N_CONTEXT = 4
 
 
-def _random_flow(dim, config=None):
-    """Build a flow that is far from the identity, as training would leave it."""
-    flow = SplineFlow(dim, N_CONTEXT, config or FlowConfig(), rngs=nnx.Rngs(0))
-    graph, state = nnx.split(flow)
+def _moved(module):
+    """Move every weight, as training would, far from the identity at which a flow starts."""
+    graph, state = nnx.split(module)
     leaves, structure = jax.tree.flatten(state)
     keys = jax.random.split(jax.random.key(1), len(leaves))
     moved = [
@@ -25,12 +24,19 @@ def _random_flow(dim, config=None):
     return nnx.merge(graph, jax.tree.unflatten(structure, moved))
 
 
+def _random_flow(dim, transform):
+    config = FlowConfig(transform=transform)
+    return _moved(SplineFlow(dim, N_CONTEXT, config, rngs=nnx.Rngs(0)))
+
+
 CONTEXT = jnp.array([0.5, -1.0, 0.2, 1.5])
+each_kind = pytest.mark.parametrize("transform", ["coupling", "autoregressive"])
 
 
+@each_kind
 @pytest.mark.parametrize("base_scale", [1.0, 0.5])
-def test_density_integrates_to_one_on_a_grid(base_scale):
-    flow = _random_flow(2)
+def test_density_integrates_to_one_on_a_grid(base_scale, transform):
+    flow = _random_flow(2, transform)
     # Each kink of the splines' second derivative costs the rule about spacing^2 / 12 of the jump:
     # with 0.05 and jumps of order one, 2e-4.
     axis = jnp.linspace(-12, 12, 481)
@@ -40,28 +46,51 @@ def test_density_integrates_to_one_on_a_grid(base_scale):
     assert mass == pytest.approx(1, abs=2e-3)
 
 
-@pytest.mark.parametrize("dim", [1, 2, 3, 5, 6])
-def test_round_trip_and_jacobian(dim):
+@each_kind
+@pytest.mark.parametrize("dim", [1, 2, 3, 4, 5, 6])
+def test_round_trip_and_jacobian(dim, transform):
     with jax.enable_x64(True):
-        flow = _random_flow(dim)
+        flow = _random_flow(dim, transform)
         u = jax.random.normal(jax.random.key(2), (50, dim), jnp.float64)
-        z, log_det_back = flow.from_base(u, CONTEXT)
-        back, log_det = flow.to_base(z, CONTEXT)
+
+        @jax.jit
+        def there_and_back(u):
+            z, log_det_back = flow.from_base(u, CONTEXT)
+            jacobian = jax.vmap(jax.jacfwd(lambda z: flow.to_base(z, CONTEXT)[0]))(z)
+            return log_det_back, *flow.to_base(z, CONTEXT), jnp.linalg.slogdet(jacobian)[1]
+
+        log_det_back, back, log_det, expected = there_and_back(u)
         np.testing.assert_allclose(back, u, atol=1e-9)
         np.testing.assert_allclose(log_det, -log_det_back, atol=1e-9)
-        jacobian = jax.jit(jax.vmap(jax.jacfwd(lambda z: flow.to_base(z, CONTEXT)[0])))(z)
-        np.testing.assert_allclose(jnp.linalg.slogdet(jacobian)[1], log_det, atol=1e-9)
+        np.testing.assert_allclose(log_det, expected, atol=1e-9)
 
 
-def test_draws_carry_the_density_they_were_drawn_from():
-    flow = _random_flow(3)
+@pytest.mark.parametrize("dim", [1, 2, 6])
+def test_an_autoregressive_transform_is_triangular(dim):
+    """Each coordinate is shaped by every one before it and by the context, and by no other."""
+    layer = _moved(SplineAutoregressive(dim, N_CONTEXT, FlowConfig(), rngs=nnx.Rngs(0)))
+    z = jax.random.uniform(jax.random.key(2), (dim,), minval=-2, maxval=2)
+
+    def forward(z, context):
+        return layer.forward(z, layer.network.project(context))[0]
+
+    by_z, by_context = jax.jit(jax.jacfwd(forward, (0, 1)))(z, CONTEXT)
+    assert np.all(np.triu(by_z, 1) == 0)
+    assert np.all(by_z[np.tril_indices(dim)] != 0)
+    assert np.all(by_context != 0)
+
+
+@each_kind
+def test_draws_carry_the_density_they_were_drawn_from(transform):
+    flow = _random_flow(3, transform)
     z, log_q = flow.sample(jax.random.key(0), 500, CONTEXT, base_scale=1.6)
     np.testing.assert_allclose(log_q, flow.log_prob(z, CONTEXT, base_scale=1.6), atol=2e-3)
 
 
-def test_contexts_broadcast_over_atoms():
+@each_kind
+def test_contexts_broadcast_over_atoms(transform):
     """Projecting the context once for each row is the same as doing so for each atom."""
-    flow = _random_flow(3)
+    flow = _random_flow(3, transform)
     z = jax.random.normal(jax.random.key(0), (5, 7, 3))
     contexts = jax.random.normal(jax.random.key(1), (5, N_CONTEXT))
     together = flow.log_prob(z, contexts[:, None, :])
@@ -83,3 +112,6 @@ def test_every_coordinate_is_moved():
 def test_config_refuses_nonsense():
     with pytest.raises(InvalidInput, match=r"flow\.bins = 0"):
         FlowConfig(bins=0)
+    for name in ("transform", "embedding"):
+        with pytest.raises(InvalidInput, match=rf"flow\.{name} = 'masked'.*must be one of"):
+            FlowConfig(**{name: "masked"})

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from floppity_jax.density import Density, Whitening, new_flow
+from floppity_jax.density import Density, Whitening, new_flows
 from floppity_jax.flows.spline_flow import FlowConfig
 from floppity_jax.importance import STAGES, adaptive_draws
 from floppity_jax.proposals import effective_sample_size
@@ -24,7 +24,7 @@ TARGETS = {
 
 
 def _start():
-    graph, parameters = new_flow(jax.random.key(0), 2, 2, SMALL)
+    graph, parameters = new_flows(jax.random.key(0), 2, 2, SMALL)
     return Density(graph, parameters, np.zeros(2, np.float32), Whitening(np.zeros(2), np.eye(2)))
 
 

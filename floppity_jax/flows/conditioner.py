@@ -69,6 +69,64 @@ class ResidualNetwork(nnx.Module):
         return self.output(jax.nn.relu(hidden))
 
 
+class MaskedResidualNetwork(ResidualNetwork):
+    """Residual network in which an output sees only the inputs before its own.
+
+    Of ``n_outputs`` numbers for each of ``dim`` inputs, laid out with the inputs as the last axis,
+    those for input ``i`` depend on inputs 0 .. i-1 and on all of the context. Each hidden unit has
+    a degree, the number of leading inputs it may see, and weights that would carry more are
+    masked (MADE: Germain et al. 2015, Eqs. 8 to 10; here degree 0, units that see the context
+    alone, is allowed). Degrees are the same in every hidden layer, as residual paths need.
+
+    Parameters
+    ----------
+    dim
+        Number of inputs.
+    n_context
+        Length of the context.
+    n_outputs
+        Numbers for each input.
+    width, blocks, rngs
+        As for `ResidualNetwork`; fewer hidden units than inputs leave some degrees out.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        n_context: int,
+        n_outputs: int,
+        *,
+        width: int,
+        blocks: int,
+        rngs: nnx.Rngs,
+    ) -> None:
+        super().__init__(dim, n_context, n_outputs * dim, width=width, blocks=blocks, rngs=rngs)
+        self.dim = dim
+        self.width = width
+
+    def __call__(
+        self, inputs: Float[Array, "*batch d"], projected: Float[Array, "*batch width"]
+    ) -> Float[Array, "*batch o"]:
+        """Evaluate on inputs and projected context."""
+        degree = jnp.arange(self.width) % self.dim
+        place = jnp.arange(self.dim)
+        inner = degree[:, None] <= degree
+
+        hidden = projected + _masked(self.input, place[:, None] < degree, inputs)
+        for first, second in self.blocks:
+            half = _masked(first, inner, jax.nn.relu(hidden))
+            hidden = hidden + _masked(second, inner, jax.nn.relu(half))
+        of_output = jnp.arange(self.output.out_features) % self.dim
+        return _masked(self.output, degree[:, None] <= of_output, jax.nn.relu(hidden))
+
+
+def _masked(layer: nnx.Linear | None, mask: Array, inputs: Array) -> Array:
+    """Apply a linear layer with its weights masked."""
+    assert layer is not None  # only a network without inputs lacks one
+    out = inputs @ (layer.kernel * mask)
+    return out if layer.bias is None else out + layer.bias
+
+
 class LocationScale(nnx.Module):
     """Conditional location and lower-triangular scale: ``u = L(x)^-1 (z - mu(x))``.
 
@@ -87,6 +145,22 @@ class LocationScale(nnx.Module):
         self.network = ResidualNetwork(
             0, n_context, n_outputs, width=width, blocks=blocks, rngs=rngs
         )
+
+    def start_linear(
+        self, coefficients: Float[Array, "c d"], inverse_scale: Float[Array, "d d"]
+    ) -> None:
+        """Set the linear path to ``mu = x @ coefficients`` and a constant lower triangle.
+
+        ``x`` is the leading part of the context; what follows it starts without weight.
+        """
+        d = self.dim
+        kernel = jnp.zeros_like(self.linear.kernel[...])
+        kernel = kernel.at[: len(coefficients), :d].set(coefficients)  # learned features: 0
+        lower = inverse_scale[jnp.tril_indices(d, -1)]
+        bias = jnp.concatenate([jnp.zeros(d), jnp.log(jnp.diag(inverse_scale)), lower])
+        self.linear.kernel[...] = kernel
+        assert self.linear.bias is not None
+        self.linear.bias[...] = bias.astype(kernel.dtype)
 
     def _location_and_inverse_scale(self, context: Array) -> tuple[Array, Array, Array]:
         """Return mu, the inverse of L (lower triangular), and the log of its diagonal."""
