@@ -250,7 +250,7 @@ def distance(key: Key, old: Density | None, new: Density) -> float:
 
 
 def efficiency(problem: Problem, state: State, density: Density) -> float:
-    """Sampling efficiency that the posterior would have in importance sampling, at no call.
+    """Estimate the efficiency that importance sampling would have, at no simulator call.
 
     The simulations in use are draws of the prior cut to the region, so that with their likelihoods
     L and r = q / p, the density over the prior, the efficiency of weights L p / q on draws of q is

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from floppity_jax.flows.conditioner import ResidualNetwork
@@ -113,7 +114,7 @@ def _padded(x: Array, before: int, after: int) -> Array:
     return jnp.pad(x, [(0, 0)] * (x.ndim - 2) + [(before, after), (0, 0)])
 
 
-def start_from_projection(parameters: Any, kernel: Float[Array, "channels components"]) -> Any:
+def start_from_projection(parameters: Any, kernel: Float[np.ndarray, "channels components"]) -> Any:
     """Return a flow's parameters with the projection of its embedding set.
 
     Parameters
