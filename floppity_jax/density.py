@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from floppity_jax.flows.ensemble import over_members
 from floppity_jax.flows.spline_flow import FlowConfig, SplineFlow
 from floppity_jax.typing import Array, Float, Key
 
@@ -153,7 +154,7 @@ def start_linear(
         flow.location_scale.start_linear(jnp.asarray(coefficients), jnp.asarray(inverse_scale))
         return nnx.split(flow)[1]
 
-    return jax.vmap(one)(parameters)
+    return over_members(one)(parameters)
 
 
 def density_arrays(density: Density) -> dict[str, np.ndarray]:
@@ -198,7 +199,7 @@ def _draw(key: Key, graph: Any, parameters: Any, context: Array, base_scale: flo
         n = -(-CHUNK // members)
         return flow.sample(key, n, jnp.asarray(context), base_scale=base_scale)[0]
 
-    draws = jax.vmap(one)(jax.random.split(key_members, members), parameters)
+    draws = over_members(one)(jax.random.split(key_members, members), parameters)
     return jax.random.permutation(key_order, draws.reshape(-1, draws.shape[-1]))[:CHUNK]
 
 
@@ -210,5 +211,5 @@ def _log_prob(
         flow = nnx.merge(graph, parameters)
         return flow.log_prob(white, jnp.asarray(context), base_scale=base_scale)
 
-    log_q = jax.vmap(one)(parameters)
+    log_q = over_members(one)(parameters)
     return jax.nn.logsumexp(log_q, axis=0) - jnp.log(len(log_q))

@@ -22,6 +22,7 @@ from flax import nnx
 
 from floppity_jax import losses
 from floppity_jax.errors import InvalidInput, require_positive
+from floppity_jax.flows.ensemble import over_members
 from floppity_jax.flows.spline_flow import SplineFlow
 from floppity_jax.typing import Array, Bool, Float, Int, Key
 
@@ -333,7 +334,7 @@ def _start(
         )  # fmt: skip
         return state, order
 
-    return jax.vmap(one)(keys, parameters)
+    return over_members(one)(keys, parameters)
 
 
 def _optimizer(config: TrainingConfig) -> optax.GradientTransformation:
@@ -369,8 +370,8 @@ def _epoch(
     def one(key: Key, order: Array, state: _State) -> tuple[_State, tuple[Array, Array]]:
         return _member_epoch(key, epoch, order, graph, state, data, config, atomic)
 
-    state, losses_ = jax.vmap(one)(keys, orders, state)
-    return state, losses_, jax.vmap(lambda member: member.goes_on)(state).any()
+    state, losses_ = over_members(one)(keys, orders, state)
+    return state, losses_, state.goes_on.any()
 
 
 def _member_epoch(

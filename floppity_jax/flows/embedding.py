@@ -62,7 +62,8 @@ class _ResidualSpectrum(ResidualNetwork):
         super().__init__(0, n_channels, N_LEARNED, width=WIDTH, blocks=BLOCKS, rngs=rngs)
 
     def __call__(self, spectrum: Array) -> Array:  # type: ignore[override]
-        return super().__call__(spectrum, self.project(spectrum))
+        spectrum = jnp.moveaxis(spectrum, -1, 0)
+        return jnp.moveaxis(super().__call__(spectrum, self.project(spectrum)), 0, -1)
 
 
 class Convolution(nnx.Module):

@@ -7,7 +7,6 @@ that training runs; draws go through the inverse.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -16,13 +15,9 @@ import numpy as np
 from flax import nnx
 
 from floppity_jax.errors import InvalidInput, require_positive
-from floppity_jax.flows import spline
-from floppity_jax.flows.conditioner import (
-    LocationScale,
-    MaskedResidualNetwork,
-    ResidualNetwork,
-)
+from floppity_jax.flows.conditioner import LocationScale
 from floppity_jax.flows.embedding import Embedding
+from floppity_jax.flows.transforms import SplineAutoregressive, SplineCoupling
 from floppity_jax.typing import Array, Float, Key
 
 CHOICES = {
@@ -114,86 +109,6 @@ class FlowConfig:
         return cls(transforms=15)
 
 
-class SplineCoupling(nnx.Module):
-    """Splines on the second part of the coordinates, shaped by the first part and the context."""
-
-    def __init__(self, dim: int, n_context: int, config: FlowConfig, *, rngs: nnx.Rngs) -> None:
-        self.n_kept = dim // 2
-        self.n_moved = dim - self.n_kept
-        self.bound = config.bound
-        self.network = ResidualNetwork(
-            self.n_kept,
-            n_context,
-            spline.n_parameters(config.bins) * self.n_moved,
-            width=config.width,
-            blocks=config.blocks,
-            rngs=rngs,
-        )
-
-    def _apply(
-        self, function: Callable[..., tuple[Array, Array]], z: Array, projected: Array
-    ) -> tuple[Array, Array]:
-        kept, moved = z[..., : self.n_kept], z[..., self.n_kept :]
-        raw = self.network(kept, projected)
-        raw = raw.reshape(*raw.shape[:-1], -1, self.n_moved)
-        # With one parameter nothing is kept, and the shape may lack the batch of z.
-        raw = jnp.broadcast_to(raw, (*moved.shape[:-1], *raw.shape[-2:]))
-        moved, log_slope = function(moved, jnp.moveaxis(raw, -2, 0), self.bound)
-        return jnp.concatenate([kept, moved], axis=-1), log_slope.sum(-1)
-
-    def forward(self, z: Array, projected: Array) -> tuple[Array, Array]:
-        """Towards the base, with the log determinant."""
-        return self._apply(spline.forward, z, projected)
-
-    def inverse(self, u: Array, projected: Array) -> tuple[Array, Array]:
-        """Towards the parameters, with the log determinant."""
-        return self._apply(spline.inverse, u, projected)
-
-
-class SplineAutoregressive(nnx.Module):
-    """Splines on every coordinate, shaped by the coordinates before it and the context.
-
-    Its Jacobian is lower triangular (Papamakarios et al. 2017; with splines, Durkan et al. 2019).
-    """
-
-    def __init__(self, dim: int, n_context: int, config: FlowConfig, *, rngs: nnx.Rngs) -> None:
-        self.dim = dim
-        self.bound = config.bound
-        self.network = MaskedResidualNetwork(
-            dim,
-            n_context,
-            spline.n_parameters(config.bins),
-            width=config.width,
-            blocks=config.blocks,
-            rngs=rngs,
-        )
-
-    def _splines(self, z: Array, projected: Array) -> Array:
-        """Parameters of the splines at ``z``, on the first axis."""
-        raw = self.network(z, projected)
-        return jnp.moveaxis(raw.reshape(*raw.shape[:-1], -1, self.dim), -2, 0)
-
-    def forward(self, z: Array, projected: Array) -> tuple[Array, Array]:
-        """Towards the base, with the log determinant."""
-        u, log_slope = spline.forward(z, self._splines(z, projected), self.bound)
-        return u, log_slope.sum(-1)
-
-    def inverse(self, u: Array, projected: Array) -> tuple[Array, Array]:
-        """Towards the parameters, with the log determinant.
-
-        Each pass inverts the splines that the previous one's values give. It makes one more
-        coordinate right, for a spline sees only those before its own: after ``dim`` passes all
-        are, and the last has the slopes of them all.
-        """
-
-        def again(_: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
-            z, _slope = carry
-            z, log_slope = spline.inverse(u, self._splines(z, projected), self.bound)
-            return z, log_slope.sum(-1)
-
-        return jax.lax.fori_loop(0, self.dim, again, (u, jnp.zeros(u.shape[:-1], u.dtype)))
-
-
 class SplineFlow(nnx.Module):
     """Density of ``dim`` parameters given ``n_context`` features.
 
@@ -234,7 +149,10 @@ class SplineFlow(nnx.Module):
         @nnx.split_rngs(splits=config.transforms)
         @nnx.vmap(in_axes=0, out_axes=0)
         def make_stack(rngs: nnx.Rngs) -> SplineCoupling | SplineAutoregressive:
-            return transform(dim, n_context, config, rngs=rngs)
+            return transform(
+                dim, n_context, bins=config.bins, bound=config.bound, width=config.width,
+                blocks=config.blocks, rngs=rngs,
+            )  # fmt: skip
 
         self.layers = make_stack(rngs)
         self.orders = orders(dim, config.transforms)
@@ -256,37 +174,42 @@ class SplineFlow(nnx.Module):
 
     def to_base(self, z: Array, context: Array) -> tuple[Array, Array]:
         """Return base coordinates of ``z`` and the log determinant."""
-        context = self.embed(context)
-        u, log_det = self.location_scale.forward(z, context)
+        ndim = max(z.ndim, context.ndim)
+        features = _features_first(self.embed(context), ndim)
+        u, log_det = self.location_scale.forward(_features_first(z, ndim), features)
         graph, weights = nnx.split(self.layers)
 
         def step(carry: tuple[Array, Array], layer: Any) -> tuple[tuple[Array, Array], None]:
             u, log_det = carry
             order, weights, projected = layer
-            u, more = nnx.merge(graph, weights).forward(u[..., order], projected)
+            projected = jnp.broadcast_to(projected, (len(projected), *batch)).reshape(
+                len(projected), -1
+            )
+            u, more = nnx.merge(graph, weights).forward(u[order], projected)
             return (u, log_det + more), None
 
-        layers = (jnp.asarray(self.orders), weights, self._project(context))
-        (u, log_det), _ = jax.lax.scan(step, (u, log_det), layers)
-        return u, log_det
+        layers = (jnp.asarray(self.orders), weights, self._project(features))
+        batch = u.shape[1:]
+        (u, log_det), _ = jax.lax.scan(step, (u.reshape(self.dim, -1), log_det.ravel()), layers)
+        return jnp.moveaxis(u.reshape(self.dim, *batch), 0, -1), log_det.reshape(batch)
 
     def from_base(self, u: Array, context: Array) -> tuple[Array, Array]:
         """Return parameters at base coordinates ``u`` and the log determinant of that direction."""
         graph, weights = nnx.split(self.layers)
         back = np.argsort(self.orders, axis=1)
-        context = self.embed(context)
+        features = _features_first(self.embed(context), u.ndim)
 
         def step(carry: tuple[Array, Array], layer: Any) -> tuple[tuple[Array, Array], None]:
             z, log_det = carry
             back, weights, projected = layer
             z, more = nnx.merge(graph, weights).inverse(z, projected)
-            return (z[..., back], log_det + more), None
+            return (z[back], log_det + more), None
 
-        layers = (jnp.asarray(back), weights, self._project(context))
-        start = (u, jnp.zeros(u.shape[:-1], u.dtype))
+        layers = (jnp.asarray(back), weights, self._project(features))
+        start = (jnp.moveaxis(u, -1, 0), jnp.zeros(u.shape[:-1], u.dtype))
         (z, log_det), _ = jax.lax.scan(step, start, layers, reverse=True)
-        z, more = self.location_scale.inverse(z, context)
-        return z, log_det + more
+        z, more = self.location_scale.inverse(z, features)
+        return jnp.moveaxis(z, 0, -1), log_det + more
 
     def sample(
         self, key: Key, n: int, context: Float[Array, " c"], *, base_scale: float = 1.0
@@ -299,10 +222,15 @@ class SplineFlow(nnx.Module):
         z, log_det = self.from_base(noise * base_scale, context)
         return z, _log_normal(noise) - self.dim * jnp.log(base_scale) - log_det
 
-    def _project(self, context: Array) -> Array:
+    def _project(self, features: Array) -> Array:
         """First-layer share of the embedded context for every transform, stacked."""
         graph, weights = nnx.split(self.layers)
-        return jax.vmap(lambda w: nnx.merge(graph, w).network.project(context))(weights)
+        return jax.vmap(lambda w: nnx.merge(graph, w).network.project(features))(weights)
+
+
+def _features_first(rows: Float[Array, "*batch f"], ndim: int) -> Float[Array, " f *batch"]:
+    """Bring the features to the first axis, and put batch axes of length 1 up to ``ndim`` axes."""
+    return jnp.moveaxis(rows.reshape(*[1] * (ndim - rows.ndim), *rows.shape), -1, 0)
 
 
 def _log_normal(u: Array) -> Array:
