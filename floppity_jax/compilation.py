@@ -11,11 +11,11 @@ import jax
 def use_cache() -> None:
     """Keep compiled functions for the next process, unless the user has set JAX up otherwise.
 
-    What took under half a second to compile is not worth a file. ``JAX_COMPILATION_CACHE_DIR``
+    What took under a tenth of a second to compile is not worth a file. ``JAX_COMPILATION_CACHE_DIR``
     chooses another folder, ``JAX_ENABLE_COMPILATION_CACHE=false`` none.
     """
     if jax.config.values["jax_compilation_cache_dir"] is not None:
         return
     home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
     jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(home) / "floppity_jax"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

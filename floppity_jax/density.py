@@ -123,11 +123,18 @@ class Density(NamedTuple):
 
 def new_flows(key: Key, dim: int, n_context: int, config: FlowConfig) -> tuple[Any, Any]:
     """Fresh ensemble, taken apart into the structure of one flow and the stacked parameters."""
-    flows = [
-        nnx.split(SplineFlow(dim, n_context, config, rngs=nnx.Rngs(k)))
-        for k in jax.random.split(key, config.members)
-    ]
-    return flows[0][0], jax.tree.map(lambda *leaves: jnp.stack(leaves), *(f[1] for f in flows))
+    abstract = nnx.eval_shape(lambda: SplineFlow(dim, n_context, config, rngs=nnx.Rngs(0)))
+    return nnx.graphdef(abstract), _fresh_parameters(key, dim, n_context, config)
+
+
+@functools.partial(jax.jit, static_argnames=("dim", "n_context", "config"))
+def _fresh_parameters(key: Key, dim: int, n_context: int, config: FlowConfig) -> Any:
+    """Compiled: one by one, the operations that make them take seconds."""
+
+    def one(key: Key) -> Any:
+        return nnx.split(SplineFlow(dim, n_context, config, rngs=nnx.Rngs(key)))[1]
+
+    return over_members(one)(jax.random.split(key, config.members))
 
 
 def start_linear(

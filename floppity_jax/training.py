@@ -72,13 +72,13 @@ class TrainingConfig:
     """
 
     batch_size: int = 100
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     warmup_steps: int = 50
     decays: int = 2
-    decay: float = 0.2
+    decay: float = 0.3
     weight_decay: float = 0.0
     clip_norm: float = 5.0
-    patience: int = 10
+    patience: int = 6
     max_epochs: int = 500
     validation_fraction: float = 0.1
     atoms: int = 10
@@ -106,7 +106,7 @@ class TrainingConfig:
             )  # fmt: skip
         if not self.decay < 1:
             raise InvalidInput(
-                "training.decay", self.decay, "must be below 1", "0.2 is a good choice."
+                "training.decay", self.decay, "must be below 1", "0.3 is a good choice."
             )
         if not self.prior_share < 1:
             raise InvalidInput(

@@ -62,14 +62,14 @@ class FlowConfig:
         Where a number is not above 0, or a choice is none of those above.
     """
 
-    transforms: int = 5
+    transforms: int = 3
     transform: str = "coupling"
-    bins: int = 10
+    bins: int = 8
     bound: float = 5.0
     width: int = 50
     blocks: int = 2
     components: int = 16
-    members: int = 1
+    members: int = 2
     embedding: str = "auto"
 
     def __post_init__(self) -> None:
@@ -96,7 +96,7 @@ class FlowConfig:
     @classmethod
     def fast(cls) -> FlowConfig:
         """Return a small flow, for trying things out."""
-        return cls(transforms=3, bins=8, width=32, blocks=1)
+        return cls(width=32, blocks=1, members=1)
 
     @classmethod
     def default(cls) -> FlowConfig:
@@ -105,8 +105,11 @@ class FlowConfig:
 
     @classmethod
     def paper(cls) -> FlowConfig:
-        """Return the size of Ardevol Martinez et al. (2024): 15 transforms, 10 bins, 2 x 50."""
-        return cls(transforms=15)
+        """Return the size of Ardevol Martinez et al. (2024): 15 transforms, 10 bins, 2 x 50.
+
+        `TrainingConfig.paper` has the rest of their settings.
+        """
+        return cls(transforms=15, bins=10, members=1)
 
 
 class SplineFlow(nnx.Module):

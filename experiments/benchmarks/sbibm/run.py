@@ -22,11 +22,13 @@ from tasks import TASKS
 import floppity_jax as fp
 
 # One configuration for all tasks: rounds, simulations of each, changes to the flow and training.
+APT = {"learning_rate": 1e-3, "patience": 8, "atoms": 20}
+TRUNCATED = {"learning_rate": 1e-3, "patience": 8}
 CONFIGURATIONS = {
-    ("apt", 1000): (5, [200] * 5, {}, {}),
-    ("apt", 10000): (5, [2000] * 5, {}, {}),
-    ("truncated", 1000): (5, [200] * 5, {}, {}),
-    ("truncated", 10000): (5, [2000] * 5, {}, {}),
+    ("apt", 1000): (5, [200] * 5, {"members": 1}, APT),
+    ("apt", 10000): (5, [2000] * 5, {"members": 1}, APT),
+    ("truncated", 1000): (10, [100] * 10, {"members": 3}, TRUNCATED),
+    ("truncated", 10000): (10, [1000] * 10, {"members": 3}, TRUNCATED),
 }
 METHODS = sorted({method for method, _ in CONFIGURATIONS})
 BUDGETS = sorted({budget for _, budget in CONFIGURATIONS})
