@@ -11,8 +11,9 @@ import jax
 def use_cache() -> None:
     """Keep compiled functions for the next process, unless the user has set JAX up otherwise.
 
-    What took under a tenth of a second to compile is not worth a file. ``JAX_COMPILATION_CACHE_DIR``
-    chooses another folder, ``JAX_ENABLE_COMPILATION_CACHE=false`` none.
+    What took under a tenth of a second to compile is not worth a file.
+    ``JAX_COMPILATION_CACHE_DIR`` chooses another folder, ``JAX_ENABLE_COMPILATION_CACHE=false``
+    none.
     """
     if jax.config.values["jax_compilation_cache_dir"] is not None:
         return

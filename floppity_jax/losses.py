@@ -22,7 +22,7 @@ def atomic(
     context: Float[Array, "batch c"],
     log_prior: Float[Array, " batch"],
     atoms: Int[Array, "batch m"],
-) -> Float[Array, " batch"]:
+) -> tuple[Float[Array, " batch"], Float[Array, " batch"]]:
     """Atomic loss of APT (SNPE-C): right whatever the proposal was.
 
     For each row, the posterior of its own parameter among ``m`` atoms taken as equally likely
@@ -36,9 +36,17 @@ def atomic(
         ``log p(z)``, up to a constant.
     atoms
         Rows of the batch that serve as atoms; the first of each is the row itself.
+
+    Returns
+    -------
+    loss
+        One for each row.
+    log_q
+        ``log q(z | context)`` of each row, which comes with it.
     """
-    ratios = flow.log_prob(z[atoms], context[:, None, :]) - log_prior[atoms]
-    return -(ratios[:, 0] - jax.nn.logsumexp(ratios, axis=1))
+    log_q = flow.log_prob(z[atoms], context[:, None, :])
+    ratios = log_q - log_prior[atoms]
+    return jax.nn.logsumexp(ratios, axis=1) - ratios[:, 0], log_q[:, 0]
 
 
 def draw_atoms(

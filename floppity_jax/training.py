@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from floppity_jax import losses
 from floppity_jax.errors import InvalidInput, require_positive
@@ -183,6 +184,27 @@ class TrainingRecord(NamedTuple):
     best_loss: float
 
 
+class _Recipe(NamedTuple):
+    """What a training is compiled for.
+
+    Attributes
+    ----------
+    graph : nnx.GraphDef
+        Structure of the flow.
+    config : TrainingConfig
+        How to train.
+    atomic : bool
+        By the loss of APT.
+    rows : NamedSharding
+        How the rows of a batch are spread over devices.
+    """
+
+    graph: nnx.GraphDef[SplineFlow]
+    config: TrainingConfig
+    atomic: bool
+    rows: NamedSharding
+
+
 class _State(NamedTuple):
     """One member in training; stacked along a leading axis for the ensemble."""
 
@@ -273,16 +295,19 @@ def fit(
         Where no epoch of any member had a finite loss.
     """
     members = len(jax.tree.leaves(parameters)[0])
-    keys = jax.random.split(key, members)
+    rows = _rows_sharding(config.batch_size)
+    recipe = _Recipe(graph, config, atomic, rows)
     # Copies: the state is donated to the compiled epoch, the caller's arrays are not.
-    state, orders = _start(keys, graph, jax.tree.map(jnp.array, parameters), data, config, atomic)
+    keys, parameters, data = jax.device_put(
+        (jax.random.split(key, members), jax.tree.map(jnp.array, parameters), data),
+        NamedSharding(rows.mesh, PartitionSpec()),
+    )
+    state, orders = _start(keys, parameters, data, recipe)
     train_losses: list[float] = []
     validation_losses: list[float] = []
     reason = StopReason.MAX_EPOCHS
     for epoch in range(config.max_epochs):
-        state, epoch_losses, going = _epoch(
-            keys, jnp.int32(epoch), orders, graph, state, data, config, atomic
-        )
+        state, epoch_losses, going = _epoch(keys, np.int32(epoch), orders, state, data, recipe)
         train_loss, validation_loss = (float(np.nanmean(each)) for each in epoch_losses)
         train_losses.append(train_loss)
         validation_losses.append(validation_loss)
@@ -309,22 +334,24 @@ def fit(
     return chosen, record
 
 
-@functools.partial(jax.jit, static_argnames=("graph", "config", "atomic"))
+def _rows_sharding(batch_size: int) -> NamedSharding:
+    """Spread the rows of a batch over all local devices, or as many as divide it."""
+    devices = jax.local_devices()
+    n = max(n for n in range(1, len(devices) + 1) if batch_size % n == 0)
+    return NamedSharding(Mesh(np.array(devices[:n]), ("rows",)), PartitionSpec("rows"))
+
+
+@functools.partial(jax.jit, static_argnames=("recipe",))
 def _start(
-    keys: Key,
-    graph: nnx.GraphDef[SplineFlow],
-    parameters: Any,
-    data: TrainingSet,
-    config: TrainingConfig,
-    atomic: bool,
+    keys: Key, parameters: Any, data: TrainingSet, recipe: _Recipe
 ) -> tuple[_State, Int[Array, "members rows"]]:
     """Return every member at the start of training, and its rows: training ones first."""
-    zero = jnp.int32(0)
+    zero, config = jnp.int32(0), recipe.config
 
     def one(key: Key, parameters: Any) -> tuple[_State, Array]:
         rows = data.z.shape[0]
         order = _shuffled(jax.random.fold_in(key, 0), rows, data.n_train + data.n_validation)
-        loss = _validation_loss(parameters, key, order, graph, data, config, atomic)
+        loss = _validation_loss(parameters, key, order, data, recipe)
         # Training from here may only improve on the start, which may be good already.
         loss = jnp.where(jnp.isfinite(loss), loss, jnp.inf)
         optimizer = _optimizer(config).init(parameters)
@@ -352,23 +379,19 @@ def _shuffled(key: Key, rows: int, n: Int[Array, ""]) -> Int[Array, " rows"]:
     return jnp.argsort(jnp.where(jnp.arange(rows) < n, priority, jnp.inf)).astype(jnp.int32)
 
 
-@functools.partial(
-    jax.jit, static_argnames=("graph", "config", "atomic"), donate_argnames=("state",)
-)
+@functools.partial(jax.jit, static_argnames=("recipe",), donate_argnames=("state",))
 def _epoch(
     keys: Key,
     epoch: Int[Array, ""],
     orders: Int[Array, "members rows"],
-    graph: nnx.GraphDef[SplineFlow],
     state: _State,
     data: TrainingSet,
-    config: TrainingConfig,
-    atomic: bool,
+    recipe: _Recipe,
 ) -> tuple[_State, tuple[Array, Array], Bool[Array, ""]]:
     """One epoch of every member; also tells whether any of them goes on."""
 
     def one(key: Key, order: Array, state: _State) -> tuple[_State, tuple[Array, Array]]:
-        return _member_epoch(key, epoch, order, graph, state, data, config, atomic)
+        return _member_epoch(key, epoch, order, state, data, recipe)
 
     state, losses_ = over_members(one)(keys, orders, state)
     return state, losses_, state.goes_on.any()
@@ -378,21 +401,20 @@ def _member_epoch(
     key: Key,
     epoch: Int[Array, ""],
     order: Int[Array, " rows"],
-    graph: nnx.GraphDef[SplineFlow],
     state: _State,
     data: TrainingSet,
-    config: TrainingConfig,
-    atomic: bool,
+    recipe: _Recipe,
 ) -> tuple[_State, tuple[Array, Array]]:
     """Pass once through the training rows, then validate and see how to go on."""
     key_order, key_steps = jax.random.split(jax.random.fold_in(key, 1 + epoch))
+    config = recipe.config
     optimizer = _optimizer(config)
     batch_size = config.batch_size
     shuffled = order[_shuffled(key_order, len(order), data.n_train)]
     n_steps = jnp.maximum(data.n_train // batch_size, LEAST_STEPS)
 
     def loss(parameters: Any, key: Key, picked: Array) -> Array:
-        return _losses(parameters, key, graph, data, picked, data.n_train, config, atomic).mean()
+        return _losses(parameters, key, data, picked, data.n_train, recipe).mean()
 
     def step(i: Array, carry: tuple[Any, Any, Array]) -> tuple[Any, Any, Array]:
         parameters, opt_state, total = carry
@@ -410,7 +432,7 @@ def _member_epoch(
     parameters, opt_state, total = jax.lax.fori_loop(
         0, n_steps, step, (state.parameters, state.optimizer, jnp.float32(0))
     )
-    validation = _validation_loss(parameters, key, order, graph, data, config, atomic)
+    validation = _validation_loss(parameters, key, order, data, recipe)
     losses_ = (total / n_steps, validation)
     trained = state._replace(
         parameters=parameters, optimizer=opt_state, steps=state.steps + n_steps
@@ -453,13 +475,11 @@ def _validation_loss(
     parameters: Any,
     key: Key,
     order: Int[Array, " rows"],
-    graph: nnx.GraphDef[SplineFlow],
     data: TrainingSet,
-    config: TrainingConfig,
-    atomic: bool,
+    recipe: _Recipe,
 ) -> Array:
     """Mean loss of the validation rows, each with several draws of noise."""
-    batch_size = config.batch_size
+    batch_size = recipe.config.batch_size
     key = jax.random.fold_in(key, 0)  # the same noise and atoms in every epoch
     n = VALIDATION_DRAWS * data.n_validation
 
@@ -467,14 +487,7 @@ def _validation_loss(
         place = i * batch_size + jnp.arange(batch_size)
         picked = order[data.n_train + place % data.n_validation]
         each = _losses(
-            parameters,
-            jax.random.fold_in(key, i),
-            graph,
-            data,
-            picked,
-            data.n_validation,
-            config,
-            atomic,
+            parameters, jax.random.fold_in(key, i), data, picked, data.n_validation, recipe
         )
         return total + jnp.sum(jnp.where(place < n, each, 0.0))
 
@@ -484,26 +497,26 @@ def _validation_loss(
 def _losses(
     parameters: Any,
     key: Key,
-    graph: nnx.GraphDef[SplineFlow],
     data: TrainingSet,
     picked: Int[Array, " batch"],
     n_distinct: Int[Array, ""],
-    config: TrainingConfig,
-    atomic: bool,
+    recipe: _Recipe,
 ) -> Float[Array, " batch"]:
     """Losses of the picked rows, with noise (and atoms) drawn from ``key``."""
     key_noise, key_atoms = jax.random.split(key)
-    flow = nnx.merge(graph, parameters)
+    flow = nnx.merge(recipe.graph, parameters)
+    # The compiler follows from here: each device works on its rows, gradients are summed over all.
+    picked = jax.lax.with_sharding_constraint(picked, recipe.rows)
     components = data.components[picked]
     noise = data.noise * jax.random.normal(key_noise, components.shape)
     context = (components + noise) * data.scale
     z = data.z[picked]
-    if not atomic:
+    if not recipe.atomic:
         return losses.negative_log_likelihood(flow, z, context)
-    atoms = losses.draw_atoms(key_atoms, len(picked), config.atoms, n_distinct)
-    each = losses.atomic(flow, z, context, data.log_prior[picked], atoms)
-    if not config.combined_loss:
+    atoms = losses.draw_atoms(key_atoms, len(picked), recipe.config.atoms, n_distinct)
+    each, log_q = losses.atomic(flow, z, context, data.log_prior[picked], atoms)
+    if not recipe.config.combined_loss:
         return each
     # The atomic loss says nothing of the density where no atom lies: what the flow puts there goes
     # unseen. Maximum likelihood on the draws from the prior, right for the same posterior, pins it.
-    return each + data.from_prior[picked] * losses.negative_log_likelihood(flow, z, context)
+    return each - data.from_prior[picked] * log_q

@@ -29,13 +29,14 @@ def test_atomic_loss_is_the_papers_equation(setting, m):
     graph, state, z, context = setting
     log_prior = -0.5 * (z**2).sum(1)
     atoms = losses.draw_atoms(jax.random.key(4), BATCH, m, BATCH)
-    computed = losses.atomic(nnx.merge(graph, state), z, context, log_prior, atoms)
+    computed, log_q = losses.atomic(nnx.merge(graph, state), z, context, log_prior, atoms)
     density = jax.jit(lambda z, x: jnp.exp(nnx.merge(graph, state).log_prob(z, x)))
     for i in range(BATCH):
         q = [float(density(z[a], context[i])) for a in atoms[i]]
         p = [float(jnp.exp(log_prior[a])) for a in atoms[i]]
         ratios = [q_a / p_a for q_a, p_a in zip(q, p, strict=True)]
         assert float(computed[i]) == pytest.approx(-np.log(ratios[0] / sum(ratios)), rel=1e-3)
+        assert float(log_q[i]) == pytest.approx(np.log(q[0]), rel=1e-4)
 
 
 def test_maximum_likelihood_is_minus_log_density(setting):
@@ -70,7 +71,7 @@ def test_gradient_is_the_finite_difference(setting, atomic):
         def loss(state):
             flow = nnx.merge(graph, state)
             if atomic:
-                return losses.atomic(flow, z, context, -0.5 * (z**2).sum(1), atoms).mean()
+                return losses.atomic(flow, z, context, -0.5 * (z**2).sum(1), atoms)[0].mean()
             return losses.negative_log_likelihood(flow, z, context).mean()
 
         keys = iter(jax.random.split(jax.random.key(5), 100))
