@@ -107,9 +107,13 @@ def highest_density_region(key: Key, density: Density) -> Region:
 
 
 def log_threshold_wide(key: Key, density: Density) -> float:
-    """Least log density in the region that the widened posterior would have."""
+    """Least log density in the region that the widened posterior would have.
+
+    Where the errors were inflated for training, the posterior is the wider for it already.
+    """
+    widened = max(1.0, WIDENED_USE * density.base_scale)
     density = density._replace(base_scale=1.0)
-    z, _ = density.sample(key, 2**13, widened=WIDENED_USE)
+    z, _ = density.sample(key, 2**13, widened=widened)
     return float(np.quantile(density.log_prob(z), TRUNCATED_MASS))
 
 

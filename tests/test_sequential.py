@@ -1,0 +1,106 @@
+"""Measures of a round against closed forms, and what a run does with them."""
+
+import jax
+import numpy as np
+import pytest
+from scipy import stats
+
+import floppity_jax as fp
+from floppity_jax import retrieval, sequential
+from floppity_jax.density import Density, Whitening, new_flows
+from floppity_jax.flows.spline_flow import FlowConfig
+from floppity_jax.training import TrainingConfig
+
+SMALL = FlowConfig(transforms=1, bins=4, width=8, blocks=1, components=2, members=1)
+N_CHANNELS, SIGMA = 12, 0.8
+DESIGN = np.random.default_rng(0).normal(size=(2, N_CHANNELS)) / 2
+OBSERVATION = fp.Observation(
+    np.array([0.4, -0.3]) @ DESIGN + SIGMA * np.random.default_rng(1).normal(size=N_CHANNELS),
+    np.full(N_CHANNELS, SIGMA),
+)
+COVARIANCE = np.linalg.inv(np.eye(2) + DESIGN @ DESIGN.T / SIGMA**2)
+MEAN = COVARIANCE @ DESIGN @ OBSERVATION.values / SIGMA**2
+
+
+def _gaussian(mean, covariance):
+    """Fresh flows are the identity: the density is normal, as its whitening has it."""
+    graph, parameters = new_flows(jax.random.key(0), 2, 2, SMALL)
+    whitening = Whitening(np.asarray(mean, float), np.linalg.cholesky(covariance))
+    return Density(graph, parameters, np.zeros(2, np.float32), whitening)
+
+
+# Two means of 4096 values in [0, 1], whose deviation is 0.5 at most; the result is their mean.
+DISTANCE_ERROR = 0.5 / np.sqrt(2 * 4096)
+
+
+def test_a_density_is_at_no_distance_from_itself():
+    density = _gaussian(MEAN, COVARIANCE)
+    for seed in range(3):
+        assert sequential.distance(jax.random.key(seed), density, density) < 1e-5
+
+
+@pytest.mark.parametrize("shift", [0.05, 0.5, 2.0, 8.0])
+@pytest.mark.parametrize("first_round", [False, True])
+def test_distance_of_shifted_normal_laws(shift, first_round):
+    """2 Phi(s / 2) - 1, along whichever direction; the first round is held against the prior."""
+    direction = np.array([0.6, 0.8])
+    if first_round:
+        old, new = None, _gaussian(shift * direction, np.eye(2))
+    else:
+        moved = MEAN + shift * np.linalg.cholesky(COVARIANCE) @ direction
+        old, new = _gaussian(MEAN, COVARIANCE), _gaussian(moved, COVARIANCE)
+    expected = 2 * stats.norm.cdf(shift / 2) - 1
+    found = sequential.distance(jax.random.key(0), old, new)
+    assert found == pytest.approx(expected, abs=4 * DISTANCE_ERROR)
+    if old is not None:
+        back = sequential.distance(jax.random.key(1), new, old)
+        assert back == pytest.approx(expected, abs=4 * DISTANCE_ERROR)
+
+
+@pytest.mark.parametrize("factor", [0.1, 0.5, 0.9])
+def test_distance_of_normal_laws_of_different_width(factor):
+    """In two dimensions, the narrower exceeds the wider within a circle of known radius."""
+    variance = factor**2
+    square = 2 * np.log(1 / variance) / (1 / variance - 1)
+    expected = np.exp(-square / 2) - np.exp(-square / (2 * variance))
+    new = _gaussian(np.zeros(2), variance * np.eye(2))
+    found = sequential.distance(jax.random.key(0), None, new)
+    assert found == pytest.approx(expected, abs=4 * DISTANCE_ERROR)
+
+
+def _problem(**changes):
+    problem = sequential.Problem(
+        2, OBSERVATION, SMALL, TrainingConfig(), "truncated", rows=100_000
+    )
+    return problem._replace(**changes)
+
+
+def _state(seed, n, problem, radius=np.inf):
+    """Draws of the prior; those beyond a radius about the posterior do not count."""
+    z = np.random.default_rng(seed).normal(size=(n, 2))
+    state = sequential.add(sequential.init(problem), z, z @ DESIGN)
+    far = ((z - MEAN) @ np.linalg.inv(np.linalg.cholesky(COVARIANCE)).T ** 1) ** 2
+    return state._replace(inside=far.sum(axis=1) < radius**2)
+
+
+@pytest.mark.parametrize("radius", [np.inf, 6.0])
+@pytest.mark.parametrize(("shift", "factor"), [(0.0, 1.0), (0.8, 1.0), (0.0, 2.0), (0.5, 1.5)])
+def test_efficiency_of_a_density_that_is_off_by_a_known_amount(shift, factor, radius):
+    """1 / E[p^2 / q^2] of normal laws p and q, q shifted by s and k times the covariance.
+
+    ``(2k - 1) / k^2 exp(-s^2 / (2k - 1))`` in two dimensions. The error is that of the mean of 20
+    sets of simulations, as they scatter.
+    """
+    chol = np.linalg.cholesky(COVARIANCE)
+    density = _gaussian(MEAN + shift * chol @ [0.6, -0.8], factor * COVARIANCE)
+    expected = (2 * factor - 1) / factor**2 * np.exp(-(shift**2) / (2 * factor - 1))
+    problem = _problem()
+    found = [
+        sequential.efficiency(problem, _state(seed, 5000, problem, radius), density)
+        for seed in range(20)
+    ]
+    error = np.std(found, ddof=1) / np.sqrt(20)
+    # The ratio of means has a bias of the order of the variance of a set.
+    bias = 2 * np.var(found)
+    assert np.mean(found) == pytest.approx(expected, abs=4 * error + bias + 1e-4)
+    assert error < 0.02
