@@ -26,6 +26,7 @@ NEGLIGIBLE_SIGNAL = 1e-3
 # cost grows as the cube of the smaller of the two numbers.
 MANY = 1000
 N_KNOTS = 101  # of the map that makes a channel normal
+BEYOND = 3.0  # normal deviations that it goes on for beyond the last simulation
 
 
 class Features(NamedTuple):
@@ -206,7 +207,8 @@ def to_normal(
     """Apply the map of `fit_quantiles`; beyond the ends it goes on with a constant slope.
 
     That slope is the mean one from the middle knot to the end: the last interval alone, between
-    the two most extreme values, would have a slope of chance.
+    the two most extreme values, would have a slope of chance. It goes on for ``BEYOND`` only: in a
+    channel where all simulations are nearly equal, another value would be at any distance.
     """
     out = np.zeros(spectra.shape)
     for channel in range(len(knots)):
@@ -220,8 +222,8 @@ def to_normal(
         above = (y[-1] - y[high]) / (x[-1] - x[high])
         out[..., channel] = (
             np.interp(value, x, y)
-            + below * np.minimum(value - x[0], 0)
-            + above * np.maximum(value - x[-1], 0)
+            + np.clip(below * (value - x[0]), -BEYOND, 0)
+            + np.clip(above * (value - x[-1]), 0, BEYOND)
         )
     return out
 

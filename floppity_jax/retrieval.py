@@ -224,11 +224,11 @@ class Retrieval:
         n = len(batch["z"])  # fewer than asked for, where the proposal had no more
         _check_failures(failed, n)
         good = np.setdiff1d(np.arange(n), list(failed))
-        _check_enough(good.size, self.training)
         bar.simulated(n)
         before = None if state.fit is None else state.fit.density
         state = sequential.add(state, batch["z"][good], batch["spectra"][good])
         used = int(state.used.sum())
+        _check_enough(used, self.training)
 
         def learn_round() -> Arrays:
             with stopwatch.time("training"):

@@ -185,6 +185,12 @@ def learn(
     context = observed_input(features, problem.observation)
     density = Density(graph, parameters, context, whitening, 1 / max(features.noise, 1.0))
     region = proposals.highest_density_region(key_region, density)
+    if not np.isfinite(region.log_threshold):
+        raise FloatingPointError(
+            "the flow has no finite density at the observation, whose network inputs reach "
+            f"{np.abs(context).max():.3g} where simulations have deviation 1: it lies far outside "
+            "of what the simulator returns. Compare it with simulated spectra, and their units."
+        )
     log_wide = proposals.log_threshold_wide(key_wide, density)
     return Fit(density, features, region.log_threshold, log_wide, record)
 

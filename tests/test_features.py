@@ -158,10 +158,12 @@ def test_channels_of_a_stochastic_simulator_are_made_normal():
     np.testing.assert_allclose(inputs.std(axis=0)[:2], 1, rtol=1e-4)
     assert np.isfinite(inputs).all()
 
-    # Strictly monotone, also beyond the simulations; no jump at the ends.
-    line = np.sort(np.concatenate([heavy, -heavy, [0.0, 1e7, 1e8]]))
+    # Strictly monotone; beyond the simulations it goes on without a jump, and not for ever.
+    line = np.sort(np.concatenate([heavy, -heavy, [0.0, 1e7, 1e8, 1e30]]))
     made = module.to_normal(features.knots, features.quantiles, np.stack([line] * 3, axis=1))
-    assert np.all(np.diff(made[:, :2], axis=0) > 0)
+    assert np.all(np.diff(made[:, :2], axis=0) >= 0)
+    assert np.all(np.diff(made[np.isin(line, heavy), 0]) > 0)
+    assert np.nanmax(features.quantiles) + module.BEYOND == pytest.approx(made[-1, :2].max())
     assert np.all(made[:, 2] == 0)
 
 

@@ -1,8 +1,11 @@
 """Measures of a round against closed forms, and what a run does with them."""
 
+import concurrent.futures
+
 import jax
 import numpy as np
 import pytest
+from jax import monitoring
 from scipy import stats
 
 import floppity_jax as fp
@@ -69,9 +72,7 @@ def test_distance_of_normal_laws_of_different_width(factor):
 
 
 def _problem(**changes):
-    problem = sequential.Problem(
-        2, OBSERVATION, SMALL, TrainingConfig(), "truncated", rows=100_000
-    )
+    problem = sequential.Problem(2, OBSERVATION, SMALL, TrainingConfig(), "truncated", rows=100_000)
     return problem._replace(**changes)
 
 
@@ -79,8 +80,8 @@ def _state(seed, n, problem, radius=np.inf):
     """Draws of the prior; those beyond a radius about the posterior do not count."""
     z = np.random.default_rng(seed).normal(size=(n, 2))
     state = sequential.add(sequential.init(problem), z, z @ DESIGN)
-    far = ((z - MEAN) @ np.linalg.inv(np.linalg.cholesky(COVARIANCE)).T ** 1) ** 2
-    return state._replace(inside=far.sum(axis=1) < radius**2)
+    far = np.linalg.solve(np.linalg.cholesky(COVARIANCE), (z - MEAN).T)
+    return state._replace(inside=(far**2).sum(axis=0) < radius**2)
 
 
 @pytest.mark.parametrize("radius", [np.inf, 6.0])
@@ -104,3 +105,86 @@ def test_efficiency_of_a_density_that_is_off_by_a_known_amount(shift, factor, ra
     bias = 2 * np.var(found)
     assert np.mean(found) == pytest.approx(expected, abs=4 * error + bias + 1e-4)
     assert error < 0.02
+
+
+@pytest.mark.parametrize("why", ["apt", "no errors", "too few"])
+def test_efficiency_is_not_a_number_where_it_cannot_be_known(why):
+    problem, n = _problem(), 5000
+    if why == "apt":
+        problem = _problem(method="apt")
+    elif why == "no errors":
+        problem = _problem(observation=fp.Observation(OBSERVATION.values))
+    else:
+        n = sequential.LEAST_ESS  # and of these, few lie where the likelihood is high
+    density = _gaussian(MEAN, COVARIANCE)
+    assert np.isnan(sequential.efficiency(problem, _state(0, n, problem), density))
+
+
+@fp.batched
+def linear(parameters):
+    return np.stack([parameters["a"], parameters["b"]], -1) @ DESIGN
+
+
+class Here(concurrent.futures.Executor):
+    """Runs the simulator in this process: no workers to start."""
+
+    def submit(self, function, /, *args, **kwargs):
+        future = concurrent.futures.Future()
+        future.set_result(function(*args, **kwargs))
+        return future
+
+
+def _retrieval():
+    # Both runs below simulate 6,000 times in all: they share what is compiled.
+    return fp.Retrieval(
+        linear, {"a": fp.Normal(0.0, 1.0), "b": fp.Normal(0.0, 1.0)}, OBSERVATION,
+        flow=FlowConfig(transforms=2, bins=4, width=16, blocks=1, components=4, members=1),
+        training=TrainingConfig(max_epochs=3), pool=Here(),
+    )  # fmt: skip
+
+
+def test_many_rounds_compile_nothing_after_the_second(monkeypatch):
+    """A run without ``stop`` goes on to its last round, with what was compiled for the first two.
+
+    Later rounds have other numbers of simulations in use; none of them may show in a shape.
+    """
+    compiled, after_round = [], []
+
+    def listen(event, seconds, **details):
+        if event.endswith("backend_compile_duration"):
+            compiled.append(details)
+
+    one_round = retrieval.Retrieval._round
+
+    def counted(*arguments):
+        result = one_round(*arguments)
+        after_round.append(len(compiled))
+        return result
+
+    monkeypatch.setattr(retrieval.Retrieval, "_round", counted)
+    monitoring.register_event_duration_secs_listener(listen)
+    try:
+        posterior = _retrieval().run(20, 300, seed=0, progress=False)
+    finally:
+        monitoring.unregister_event_duration_listener(listen)
+    assert len(posterior.record.rounds) == len(after_round) == 20
+    assert after_round[0] > 0  # the count works
+    assert after_round[-1] == after_round[1], compiled[after_round[1] :]
+
+
+def test_a_run_stops_once_two_rounds_agree():
+    """And not before: only the last round is like the one before it, and efficient."""
+    posterior = _retrieval().run(8, 750, seed=0, stop="converged", progress=False)
+    rounds = posterior.record.rounds
+    assert 2 <= len(rounds) < 8
+    for info in rounds[:-1]:
+        assert info.change >= retrieval.CONVERGED_DISTANCE or (
+            info.efficiency < retrieval.CONVERGED_EFFICIENCY
+        )
+    assert rounds[-1].change < 0.1
+    assert rounds[-1].efficiency > 0.2
+    # From the prior to the posterior, both normal: by Monte Carlo, 4 standard errors and what
+    # the flow is off by, known from the change of the rounds that follow.
+    prior = _gaussian(np.zeros(2), np.eye(2))
+    exact = sequential.distance(jax.random.key(0), prior, _gaussian(MEAN, COVARIANCE))
+    assert rounds[0].change == pytest.approx(exact, abs=8 * DISTANCE_ERROR + rounds[1].change)
