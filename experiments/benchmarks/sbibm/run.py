@@ -22,8 +22,8 @@ from tasks import TASKS
 import floppity_jax as fp
 
 # One configuration for all tasks: rounds, simulations of each, changes to the flow and training.
-APT = {"learning_rate": 1e-3, "patience": 8, "atoms": 20}
-TRUNCATED = {"learning_rate": 1e-3, "patience": 8}
+APT = {"patience": 8, "atoms": 20}
+TRUNCATED = {"patience": 8}
 CONFIGURATIONS = {
     ("apt", 1000): (5, [200] * 5, {"members": 1}, APT),
     ("apt", 10000): (5, [2000] * 5, {"members": 1}, APT),
