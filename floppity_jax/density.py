@@ -110,7 +110,7 @@ class Density(NamedTuple):
 
     def _log_prob_white(self, white: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
         n = len(white)
-        padded = np.pad(white, [(0, -n % CHUNK), (0, 0)]).astype(np.float32)
+        padded = np.pad(white, [(0, -n % CHUNK), (0, 0)])  # float32 on the device, unless x64
         pieces = [
             _log_prob(
                 self.graph, self.parameters, self.context, padded[i : i + CHUNK], self.base_scale
@@ -132,7 +132,9 @@ def _fresh_parameters(key: Key, dim: int, n_context: int, config: FlowConfig) ->
     """Compiled: one by one, the operations that make them take seconds."""
 
     def one(key: Key) -> Any:
-        return nnx.split(SplineFlow(dim, n_context, config, rngs=nnx.Rngs(key)))[1]
+        parameters = nnx.split(SplineFlow(dim, n_context, config, rngs=nnx.Rngs(key)))[1]
+        # float64 where the user has enabled it, float32 otherwise.
+        return jax.tree.map(lambda leaf: leaf.astype(float), parameters)
 
     return over_members(one)(jax.random.split(key, config.members))
 

@@ -240,15 +240,15 @@ def make_training_set(
 
     def pad(array: np.ndarray) -> Array:
         widths = [(0, rows - n)] + [(0, 0)] * (array.ndim - 1)
-        return jnp.asarray(np.pad(array, widths), dtype=jnp.float32)
+        return jnp.asarray(np.pad(array, widths), dtype=float)
 
     return TrainingSet(
         pad(z),
         pad(components),
         pad(log_prior),
         pad(from_prior),
-        jnp.asarray(scale, jnp.float32),
-        jnp.float32(noise),
+        jnp.asarray(scale, float),
+        jnp.asarray(noise, float),
         jnp.int32(n - n_validation),
         jnp.int32(n_validation),
     )
@@ -308,7 +308,7 @@ def fit(
     reason = StopReason.MAX_EPOCHS
     for epoch in range(config.max_epochs):
         state, epoch_losses, going = _epoch(keys, np.int32(epoch), orders, state, data, recipe)
-        train_loss, validation_loss = (float(np.nanmean(each)) for each in epoch_losses)
+        train_loss, validation_loss = (_mean_of_finite(np.asarray(each)) for each in epoch_losses)
         train_losses.append(train_loss)
         validation_losses.append(validation_loss)
         report(epoch, validation_loss)
@@ -334,6 +334,12 @@ def fit(
     return chosen, record
 
 
+def _mean_of_finite(each: Float[np.ndarray, " members"]) -> float:
+    """Mean over the members whose loss is finite; NaN where none is."""
+    finite = each[np.isfinite(each)]
+    return float(finite.mean()) if finite.size else float("nan")
+
+
 def _rows_sharding(batch_size: int) -> NamedSharding:
     """Spread the rows of a batch over all local devices, or as many as divide it."""
     devices = jax.local_devices()
@@ -356,7 +362,7 @@ def _start(
         loss = jnp.where(jnp.isfinite(loss), loss, jnp.inf)
         optimizer = _optimizer(config).init(parameters)
         state = _State(
-            parameters, optimizer, parameters, loss, jnp.float32(1), zero, zero,
+            parameters, optimizer, parameters, loss, jnp.ones(()), zero, zero,
             jnp.int32(config.decays), zero,
         )  # fmt: skip
         return state, order
@@ -430,7 +436,7 @@ def _member_epoch(
         return parameters, opt_state, total + value
 
     parameters, opt_state, total = jax.lax.fori_loop(
-        0, n_steps, step, (state.parameters, state.optimizer, jnp.float32(0))
+        0, n_steps, step, (state.parameters, state.optimizer, jnp.zeros(()))
     )
     validation = _validation_loss(parameters, key, order, data, recipe)
     losses_ = (total / n_steps, validation)
@@ -491,7 +497,7 @@ def _validation_loss(
         )
         return total + jnp.sum(jnp.where(place < n, each, 0.0))
 
-    return jax.lax.fori_loop(0, -(-n // batch_size), add, jnp.float32(0)) / n
+    return jax.lax.fori_loop(0, -(-n // batch_size), add, jnp.zeros(())) / n
 
 
 def _losses(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jax.sharding import NamedSharding, PartitionSpec
 from scipy import stats
 
 import floppity_jax as fp
@@ -51,9 +52,26 @@ def _flows(config=FLOW):
     return new_flows(jax.random.key(0), DIM, N_INPUTS, config)
 
 
+def _recipe(graph, config, atomic=False):
+    rows = training._rows_sharding(config.batch_size)
+    return training._Recipe(graph, config, atomic, rows)
+
+
 def _start(keys, graph, parameters, data, config, atomic=False):
     # Copies: the state is donated to the compiled epoch.
-    return training._start(keys, graph, jax.tree.map(jnp.array, parameters), data, config, atomic)
+    arguments = keys, jax.tree.map(jnp.array, parameters), data
+    return training._start(*_placed(arguments, config), _recipe(graph, config, atomic))
+
+
+def _epoch(keys, epoch, orders, graph, state, data, config):
+    keys, data = _placed((keys, data), config)
+    return training._epoch(keys, np.int32(epoch), orders, state, data, _recipe(graph, config))
+
+
+def _placed(tree, config):
+    """On every device, as `training.fit` has it: what it compiled serves here too."""
+    mesh = training._rows_sharding(config.batch_size).mesh
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
 def _member(tree, i, squeeze=False):
@@ -101,9 +119,7 @@ def test_a_broken_epoch_goes_back_to_the_best_state_at_half_the_rate(orders):
     rates, losses = [], [np.array(state.best_loss)]
     for epoch, data in enumerate([sound, broken, broken, sound]):
         best = jax.tree.map(np.array, state.best_parameters)
-        state, _, going = training._epoch(
-            keys, jnp.int32(epoch), orders, graph, state, data, CONFIG, False
-        )
+        state, _, going = _epoch(keys, epoch, orders, graph, state, data, CONFIG)
         assert going
         if data is broken:
             _assert_equal(state.parameters, best)
@@ -173,9 +189,7 @@ def test_members_trained_together_are_those_trained_alone():
         key = keys[member : member + 1]
         state, orders = _start(key, graph, _member(parameters, member), data, CONFIG)
         for epoch in range(CONFIG.max_epochs):
-            state, (_, loss), _ = training._epoch(
-                key, jnp.int32(epoch), orders, graph, state, data, CONFIG, False
-            )
+            state, (_, loss), _ = _epoch(key, epoch, orders, graph, state, data, CONFIG)
             losses.append(float(loss[0]))
         _assert_equal(_member(together, member), state.best_parameters, atol=1e-4)
     each = np.reshape(losses, (2, -1))
@@ -191,9 +205,7 @@ def test_a_member_that_has_stopped_keeps_its_best_state(orders):
     before = np.array(state.best_loss)
     state = state._replace(decays=jnp.array([-1, 2], jnp.int32))
     for epoch in range(3):
-        state, _, going = training._epoch(
-            keys, jnp.int32(epoch), orders, graph, state, data, CONFIG, False
-        )
+        state, _, going = _epoch(keys, epoch, orders, graph, state, data, CONFIG)
         assert going
     _assert_equal(_member(state.best_parameters, 0), _member(parameters, 0))
     assert state.best_loss[0] == before[0]
@@ -217,9 +229,7 @@ def test_the_rate_falls_each_time_that_patience_runs_out():
     rates = []
     for epoch in range(n_epochs):
         rates.append(float(state.rate[0]))
-        state, _, going = training._epoch(
-            keys, jnp.int32(epoch), orders, graph, state, data, STILL, False
-        )
+        state, _, going = _epoch(keys, epoch, orders, graph, state, data, STILL)
         assert bool(going) == (epoch + 1 < n_epochs)
     assert rates == [1, 1, 0.25, 0.25, 0.0625, 0.0625]
 

@@ -127,6 +127,6 @@ def start_from_projection(parameters: Any, kernel: Float[np.ndarray, "channels c
     """
     parameters = jax.tree.map(lambda leaf: leaf, parameters)  # a copy: the caller's stays as it is
     weights = parameters["embedding"]["projection"]["kernel"]
-    value = jnp.broadcast_to(jnp.asarray(kernel, jnp.float32), weights[...].shape)
+    value = jnp.broadcast_to(jnp.asarray(kernel, float), weights[...].shape)
     parameters["embedding"]["projection"]["kernel"] = weights.replace(value)
     return parameters
