@@ -30,8 +30,6 @@ from floppity_jax.typing import Array, Bool, Float, Int, Key
 # Steps between two looks at the validation loss, at least, however few the simulations: patience is
 # counted in these looks, and a flow does not learn in two steps.
 LEAST_STEPS = 16
-# Noise draws of each validation row: one alone would make the best epoch a matter of luck.
-VALIDATION_DRAWS = 4
 # Non-finite losses of one member that are rolled back before it is given up.
 MOST_ROLLBACKS = 8
 
@@ -62,6 +60,8 @@ class TrainingConfig:
         Ceiling of epochs a round.
     validation_fraction : float
         Share of the simulations kept out of training, to tell when to stop.
+    validation_draws : int
+        Noise draws of each of those: one alone makes the best epoch a matter of luck.
     atoms : int
         Atoms of the APT loss; at most ``batch_size``.
     combined_loss : bool
@@ -82,6 +82,7 @@ class TrainingConfig:
     patience: int = 6
     max_epochs: int = 500
     validation_fraction: float = 0.1
+    validation_draws: int = 4
     atoms: int = 10
     combined_loss: bool = True
     prior_share: float = 0.0
@@ -119,7 +120,7 @@ class TrainingConfig:
     def paper(cls) -> TrainingConfig:
         """Return the settings of Ardevol Martinez et al. (2024): batch 50, 10 atoms, no decay."""
         return cls(batch_size=50, learning_rate=5e-4, warmup_steps=0, decays=0, patience=20,
-                   combined_loss=False)  # fmt: skip
+                   validation_draws=1, combined_loss=False)  # fmt: skip
 
 
 class StopReason(enum.Enum):
@@ -487,7 +488,7 @@ def _validation_loss(
     """Mean loss of the validation rows, each with several draws of noise."""
     batch_size = recipe.config.batch_size
     key = jax.random.fold_in(key, 0)  # the same noise and atoms in every epoch
-    n = VALIDATION_DRAWS * data.n_validation
+    n = recipe.config.validation_draws * data.n_validation
 
     def add(i: Array, total: Array) -> Array:
         place = i * batch_size + jnp.arange(batch_size)

@@ -173,6 +173,7 @@ VARIANTS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow  # each compiles a flow of its own, whose parts are tested elsewhere
 @pytest.mark.parametrize("name", VARIANTS)
 def test_every_variant_comes_near_the_closed_form(name):
     """Three seeds of each gave means within 0.13 sd and standard deviations of 0.91 to 1.04.

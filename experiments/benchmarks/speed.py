@@ -86,9 +86,10 @@ def second_round(observation, z, spectra):
 
     from floppity_jax import FlowConfig, TrainingConfig, sequential
 
-    config = TrainingConfig(
-        batch_size=BATCH, atoms=ATOMS, max_epochs=EPOCHS + 1, patience=EPOCHS + 1
-    )
+    config = dataclasses.replace(
+        TrainingConfig.paper(), batch_size=BATCH, atoms=ATOMS, max_epochs=EPOCHS + 1,
+        patience=EPOCHS + 1,
+    )  # fmt: skip
     flow = dataclasses.replace(FlowConfig.paper(), components=FEATURES)
     problem = sequential.Problem(z.shape[1], observation, flow, config, "apt", len(z))
     state = sequential.add(sequential.init(problem), z[:PER_ROUND], spectra[:PER_ROUND])
