@@ -149,12 +149,12 @@ def start_linear(
     that of the residuals. It is where training would get to first; a few hundred steps later.
     """
     coefficients = (inputs - inputs.mean(axis=0)).T @ white / len(white)
-    # Never so narrow that the first steps would be lost on the rows farthest off.
     # The error of the coefficients themselves widens what is predicted for a new spectrum.
     n, c = inputs.shape
     unbiased = n / max(n - c - 1, 1) * (1 + c / n)
     residual = unbiased * (np.eye(white.shape[1]) - coefficients.T @ coefficients)
     values, vectors = np.linalg.eigh(residual)
+    # Never so narrow that the first steps would be lost on the rows farthest off.
     residual = (vectors * np.maximum(values, LEAST_RESIDUAL)) @ vectors.T
     inverse_scale = np.linalg.inv(np.linalg.cholesky(residual))
 

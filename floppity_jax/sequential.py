@@ -204,11 +204,11 @@ def _start(
 ) -> tuple[Any, Any, Features]:
     """Return fresh flows that begin as a linear regression on the projected spectra."""
     inputs = project(features, spectra) * features.scale
-    if problem.flow.embedding_for(problem.observation.n_channels) == "projection":
-        graph, parameters = new_flows(key, problem.dim, len(features.scale), problem.flow)
-    else:
+    embedded = problem.flow.embedding_for(problem.observation.n_channels) != "projection"
+    if embedded:
         features, kernel = whole_spectra(features, spectra)
-        graph, parameters = new_flows(key, problem.dim, len(features.scale), problem.flow)
+    graph, parameters = new_flows(key, problem.dim, len(features.scale), problem.flow)
+    if embedded:
         parameters = start_from_projection(parameters, kernel)
     return graph, start_linear(graph, parameters, white, inputs), features
 
@@ -247,12 +247,11 @@ def distance(key: Key, old: Density | None, new: Density) -> float:
     else:
         before = old.draw(key_old, n)
         log_old = old.log_prob
-    # The integral of max(0, p - q), with the sides exchanged in the second.
-    excess = [
-        np.maximum(-np.expm1(np.minimum(log_old(after) - new.log_prob(after), 0)), 0).mean(),
-        np.maximum(-np.expm1(np.minimum(new.log_prob(before) - log_old(before), 0)), 0).mean(),
-    ]
-    return float(np.mean(excess))
+    # The mean over p of max(0, 1 - q / p), with the sides exchanged in the second half.
+    log_ratio = np.concatenate(
+        [log_old(after) - new.log_prob(after), new.log_prob(before) - log_old(before)]
+    )
+    return float(-np.expm1(np.minimum(log_ratio, 0)).mean())
 
 
 def efficiency(problem: Problem, state: State, density: Density) -> float:

@@ -66,8 +66,7 @@ class TrainingConfig:
         Atoms of the APT loss; at most ``batch_size``.
     combined_loss : bool
         Whether APT also learns by maximum likelihood from the draws of the prior. Without it the
-        flow may put density where no atom lies, unseen (Greenberg et al. 2019, Sec. 5.2, name the
-        leak; `Retrieval` measured it).
+        flow may put density where no atom lies, unseen.
     prior_share : float
         Share of the draws of each later round of APT that come from the prior.
     """
