@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from floppity_jax import simulators
-    from floppity_jax.flows.spline_flow import FlowConfig
+    from floppity_jax.flows.config import FlowConfig
     from floppity_jax.observation import Observation, read_observation
     from floppity_jax.pool import Pool
     from floppity_jax.posterior import Posterior, load_posterior
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     )
     from floppity_jax.retrieval import Retrieval
     from floppity_jax.simulators import batched, jax_batched
-    from floppity_jax.training import TrainingConfig
+    from floppity_jax.training_config import TrainingConfig
 
 __version__ = "0.1.0"
 
 _HOME = {
     "Fixed": "priors",
-    "FlowConfig": "flows.spline_flow",
+    "FlowConfig": "flows.config",
     "LogNormal": "priors",
     "LogUniform": "priors",
     "Normal": "priors",
@@ -39,7 +39,7 @@ _HOME = {
     "Posterior": "posterior",
     "Retrieval": "retrieval",
     "Tied": "priors",
-    "TrainingConfig": "training",
+    "TrainingConfig": "training_config",
     "TruncatedNormal": "priors",
     "Uniform": "priors",
     "batched": "simulators.base",

@@ -8,7 +8,7 @@ import numpy as np
 
 from floppity_jax.density import density_arrays, density_from_arrays
 from floppity_jax.features import Features
-from floppity_jax.flows.spline_flow import FlowConfig
+from floppity_jax.flows.config import FlowConfig
 from floppity_jax.sequential import Fit
 from floppity_jax.training import StopReason, TrainingRecord
 

@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 
 from floppity_jax import priors, simulators
 from floppity_jax.errors import InvalidInput
-from floppity_jax.flows.spline_flow import FlowConfig
+from floppity_jax.flows.config import FlowConfig
 from floppity_jax.observation import Observation, read_observation
 from floppity_jax.retrieval import Retrieval
-from floppity_jax.training import TrainingConfig
+from floppity_jax.training_config import TrainingConfig
 
 _Section = TypeVar("_Section")
 LAWS = ("Uniform", "LogUniform", "Normal", "LogNormal", "TruncatedNormal")

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from floppity_jax.flows.config import FlowConfig
 from floppity_jax.flows.ensemble import over_members
-from floppity_jax.flows.spline_flow import FlowConfig, SplineFlow
+from floppity_jax.flows.spline_flow import SplineFlow
 from floppity_jax.typing import Array, Float, Key
 
 # Draws and densities are computed in pieces of this size: one compilation serves any number,

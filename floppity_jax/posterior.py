@@ -20,7 +20,7 @@ from floppity_jax.density import (
     log_standard_normal,
 )
 from floppity_jax.errors import InvalidInput, NoLikelihoodError, SimulatorError
-from floppity_jax.flows.spline_flow import FlowConfig
+from floppity_jax.flows.config import FlowConfig
 from floppity_jax.importance import adaptive_draws
 from floppity_jax.observation import Observation
 from floppity_jax.pool import Pool, Simulations, simulate

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from floppity_jax.density import CHUNK, Density
+from floppity_jax.density import CHUNK, Density, log_standard_normal
 from floppity_jax.typing import Bool, Float, Int, Key
 
 TRUNCATED_MASS = 1e-3  # of the posterior, left outside the region
@@ -89,7 +89,7 @@ def draw_posterior(key: Key, n: int, density: Density, prior_share: float = 0.0)
     has lost a part of the truth, which it would never propose again (Hesterberg 1995).
     """
     key_posterior, key_prior = jax.random.split(key)
-    z, _ = density.sample(key_posterior, n)
+    z = density.draw(key_posterior, n)
     n_prior = round(prior_share * n)
     z[n - n_prior :] = draw_prior(key_prior, n_prior, z.shape[1]).z
     return Draws(z, float(n), 1.0, Sampler.POSTERIOR)
@@ -112,9 +112,9 @@ def log_threshold_wide(key: Key, density: Density) -> float:
     Where the errors were inflated for training, the posterior is the wider for it already.
     """
     widened = max(1.0, WIDENED_USE * density.base_scale)
-    density = density._replace(base_scale=1.0)
-    z, _ = density.sample(key, 2**13, widened=widened)
-    return float(np.quantile(density.log_prob(z), TRUNCATED_MASS))
+    z = density._replace(base_scale=widened).draw(key, 2**13)
+    log_q = density._replace(base_scale=1.0).log_prob(z)
+    return float(np.quantile(log_q, TRUNCATED_MASS))
 
 
 def draw_truncated(key: Key, n: int, regions: list[Region]) -> Draws:
@@ -137,7 +137,7 @@ def draw_truncated(key: Key, n: int, regions: list[Region]) -> Draws:
         candidates, log_q = regions[-1].density.sample(
             jax.random.fold_in(key_candidates, tried), CHUNK, widened=WIDENED
         )
-        log_weight = _log_prior(candidates) - log_q
+        log_weight = log_standard_normal(candidates) - log_q
         kept = _in_all(regions, candidates) & np.isfinite(log_weight)
         pieces.append(candidates[kept])
         log_weights.append(log_weight[kept])
@@ -191,7 +191,7 @@ def _walk(
             scale = SHORTEST_STEP ** rng.uniform(size=(len(z), 1))
             scale[rng.uniform(size=len(z)) < JUMPS] = 1.0
             new = z + scale * (candidates[first] - candidates[second])
-            moved = rng.exponential(size=len(z)) > _log_prior(z) - _log_prior(new)
+            moved = rng.exponential(size=len(z)) > log_standard_normal(z) - log_standard_normal(new)
             moved[moved] = _in_all(regions, new[moved])
             z = np.where(moved[:, None], new, z)
             taken += moved.sum()
@@ -220,11 +220,6 @@ def _in_all(regions: list[Region], z: Float[np.ndarray, "n d"]) -> Bool[np.ndarr
     for region in reversed(regions):  # the newest is the narrowest
         inside[inside] = region.contains(z[inside])
     return inside
-
-
-def _log_prior(z: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
-    """Unnormalised log density of the prior."""
-    return -0.5 * (z**2).sum(axis=1)
 
 
 def _normalised(log_weight: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:

@@ -18,7 +18,7 @@ from floppity_jax import sequential
 from floppity_jax.checkpoint import fit_arrays, fit_from_arrays
 from floppity_jax.compilation import use_cache
 from floppity_jax.errors import InvalidInput, SimulatorError
-from floppity_jax.flows.spline_flow import FlowConfig
+from floppity_jax.flows.config import FlowConfig
 from floppity_jax.observation import Observation
 from floppity_jax.pool import Pool, Simulations, simulate
 from floppity_jax.posterior import Posterior
@@ -28,7 +28,7 @@ from floppity_jax.record import RoundInfo, RunRecord
 from floppity_jax.simulators.base import simulator_kind
 from floppity_jax.store import Arrays, RunDirectory, digest, fingerprint
 from floppity_jax.timing import Stopwatch
-from floppity_jax.training import TrainingConfig
+from floppity_jax.training_config import TrainingConfig
 from floppity_jax.typing import Float, Key
 
 # A run may stop where the best classifier could tell draws of the last two rounds apart with an

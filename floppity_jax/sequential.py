@@ -26,10 +26,11 @@ from floppity_jax.features import (
     project,
     whole_spectra,
 )
+from floppity_jax.flows.config import FlowConfig
 from floppity_jax.flows.embedding import start_from_projection
-from floppity_jax.flows.spline_flow import FlowConfig
 from floppity_jax.observation import Observation
-from floppity_jax.training import TrainingConfig, TrainingRecord
+from floppity_jax.training import TrainingRecord
+from floppity_jax.training_config import TrainingConfig
 from floppity_jax.typing import Bool, Float, Key
 
 Method = Literal["truncated", "apt"]
@@ -172,7 +173,7 @@ def learn(
     data = training.make_training_set(
         whitening.whiten(z),
         project(features, spectra),
-        -0.5 * (z**2).sum(axis=1),
+        log_standard_normal(z),
         (np.arange(len(state.z)) < state.n_prior)[state.used],
         features.scale,
         features.noise,

@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 
 from floppity_jax import density, training
-from floppity_jax.flows.spline_flow import FlowConfig
+from floppity_jax.flows.config import FlowConfig
 
 assert len(jax.local_devices()) == 8
 rng = np.random.default_rng(0)

@@ -7,8 +7,9 @@ import pytest
 from flax import nnx
 
 from floppity_jax.features import fit_features, project, whole_spectra
+from floppity_jax.flows.config import FlowConfig
 from floppity_jax.flows.embedding import N_LEARNED, start_from_projection
-from floppity_jax.flows.spline_flow import FlowConfig, SplineFlow
+from floppity_jax.flows.spline_flow import SplineFlow
 from floppity_jax.observation import Observation
 
 DIM, CHANNELS, COMPONENTS = 2, 150, 4

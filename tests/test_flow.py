@@ -7,7 +7,8 @@ import pytest
 from flax import nnx
 
 from floppity_jax.errors import InvalidInput
-from floppity_jax.flows.spline_flow import FlowConfig, SplineFlow
+from floppity_jax.flows.config import FlowConfig
+from floppity_jax.flows.spline_flow import SplineFlow
 from floppity_jax.flows.transforms import SplineAutoregressive
 
 N_CONTEXT = 4
@@ -69,8 +70,7 @@ def test_round_trip_and_jacobian(dim, transform):
 @pytest.mark.parametrize("dim", [1, 2, 6])
 def test_an_autoregressive_transform_is_triangular(dim):
     """Each coordinate is shaped by every one before it and by the context, and by no other."""
-    size = {"bins": 10, "bound": 5.0, "width": 50, "blocks": 2}
-    layer = _moved(SplineAutoregressive(dim, N_CONTEXT, **size, rngs=nnx.Rngs(0)))
+    layer = _moved(SplineAutoregressive(dim, N_CONTEXT, FlowConfig(bins=10), rngs=nnx.Rngs(0)))
     z = jax.random.uniform(jax.random.key(2), (dim,), minval=-2, maxval=2)
 
     def forward(z, context):

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from floppity_jax.density import Density, Whitening, new_flows
-from floppity_jax.flows.spline_flow import FlowConfig
+from floppity_jax.flows.config import FlowConfig
 from floppity_jax.importance import STAGES, adaptive_draws
 from floppity_jax.proposals import effective_sample_size
 

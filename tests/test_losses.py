@@ -7,7 +7,8 @@ import pytest
 from flax import nnx
 
 from floppity_jax import losses
-from floppity_jax.flows.spline_flow import FlowConfig, SplineFlow
+from floppity_jax.flows.config import FlowConfig
+from floppity_jax.flows.spline_flow import SplineFlow
 
 BATCH, DIM, N_CONTEXT = 12, 2, 3
 

@@ -12,8 +12,8 @@ import pytest
 from scipy import stats
 
 import floppity_jax as fp
-from floppity_jax.flows.spline_flow import FlowConfig
-from floppity_jax.training import TrainingConfig
+from floppity_jax.flows.config import FlowConfig
+from floppity_jax.training_config import TrainingConfig
 
 N_CHANNELS = 6
 # Orthonormal: the two components of a spectrum have the errors of a channel.

@@ -27,6 +27,9 @@ class Gaussian(NamedTuple):
         z = self.mean + wide.base_scale * u @ self.cholesky.T
         return z, wide.log_prob(z)
 
+    def draw(self, key, n):
+        return self.sample(key, n)[0]
+
     def log_prob(self, z):
         factor = self.base_scale * self.cholesky
         return stats.multivariate_normal(self.mean, factor @ factor.T).logpdf(z).reshape(len(z))

@@ -11,8 +11,8 @@ from scipy import stats
 import floppity_jax as fp
 from floppity_jax import retrieval, sequential
 from floppity_jax.density import Density, Whitening, new_flows
-from floppity_jax.flows.spline_flow import FlowConfig
-from floppity_jax.training import TrainingConfig
+from floppity_jax.flows.config import FlowConfig
+from floppity_jax.training_config import TrainingConfig
 
 SMALL = FlowConfig(transforms=1, bins=4, width=8, blocks=1, components=2, members=1)
 N_CHANNELS, SIGMA = 12, 0.8

@@ -14,8 +14,9 @@ from scipy import stats
 import floppity_jax as fp
 from floppity_jax import sequential, training
 from floppity_jax.density import CHUNK, Density, Whitening, new_flows
-from floppity_jax.flows.spline_flow import FlowConfig
-from floppity_jax.training import MOST_ROLLBACKS, StopReason, TrainingConfig
+from floppity_jax.flows.config import FlowConfig
+from floppity_jax.training import MOST_ROLLBACKS, StopReason
+from floppity_jax.training_config import TrainingConfig
 
 DIM, N_INPUTS, N, ROWS = 2, 3, 500, 600
 N_TRAIN = 450

@@ -6,7 +6,6 @@ that training runs; draws go through the inverse.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -14,102 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from floppity_jax.errors import InvalidInput, require_positive
 from floppity_jax.flows.conditioner import LocationScale
+from floppity_jax.flows.config import FlowConfig
 from floppity_jax.flows.embedding import Embedding
 from floppity_jax.flows.transforms import SplineAutoregressive, SplineCoupling
 from floppity_jax.typing import Array, Float, Key
-
-CHOICES = {
-    "transform": ("coupling", "autoregressive"),
-    "embedding": ("auto", "projection", "mlp", "convolution"),
-}
-# Spectra of more channels than this get an embedding network unless told otherwise.
-MOST_PROJECTED = 1000
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class FlowConfig:
-    """Size and shape of the flow.
-
-    Attributes
-    ----------
-    transforms : int
-        Number of spline transforms.
-    transform : str
-        Their kind: ``"coupling"`` (one half shapes the splines of the other; fast both ways) or
-        ``"autoregressive"`` (each coordinate is shaped by all before it; draws take a pass for
-        each parameter).
-    bins : int
-        Bins of each spline.
-    bound : float
-        The splines act on -bound .. bound of the whitened parameters.
-    width, blocks : int
-        Hidden units and residual blocks of each conditioner.
-    components : int
-        Principal components of the spectra that the flow is given.
-    members : int
-        Flows of the ensemble, trained at once and used as an equal mixture.
-    embedding : str
-        What the flow is given of a spectrum: ``"projection"``, its principal components;
-        ``"mlp"`` or ``"convolution"``, these and what a network trained with the flow makes of
-        the whole spectrum; ``"auto"``, the projection up to 1,000 channels, the mlp beyond (of
-        3,000 channels with shifting lines it made more than the convolution did, and faster).
-
-    Raises
-    ------
-    InvalidInput
-        Where a number is not above 0, or a choice is none of those above.
-    """
-
-    transforms: int = 3
-    transform: str = "coupling"
-    bins: int = 8
-    bound: float = 5.0
-    width: int = 50
-    blocks: int = 2
-    components: int = 16
-    members: int = 2
-    embedding: str = "auto"
-
-    def __post_init__(self) -> None:
-        settings = dataclasses.asdict(self)
-        for name, choices in CHOICES.items():
-            value = settings.pop(name)
-            if value not in choices:
-                raise InvalidInput(
-                    f"flow.{name}", value, f"must be one of {choices}",
-                    f'The default is "{choices[0]}".',
-                )  # fmt: skip
-        require_positive("flow", settings)
-
-    def embedding_for(self, n_inputs: int) -> str:
-        """Return the embedding in use: that of the configuration, with ``"auto"`` resolved.
-
-        ``n_inputs`` may be the number of channels or that of the network's inputs: both give the
-        same, since a projection leaves at most as many.
-        """
-        if self.embedding != "auto":
-            return self.embedding
-        return "projection" if n_inputs <= MOST_PROJECTED else "mlp"
-
-    @classmethod
-    def fast(cls) -> FlowConfig:
-        """Return a small flow, for trying things out."""
-        return cls(width=32, blocks=1, members=1)
-
-    @classmethod
-    def default(cls) -> FlowConfig:
-        """Return the settings that a run takes unless told otherwise."""
-        return cls()
-
-    @classmethod
-    def paper(cls) -> FlowConfig:
-        """Return the size of Ardevol Martinez et al. (2024): 15 transforms, 10 bins, 2 x 50.
-
-        `TrainingConfig.paper` has the rest of their settings.
-        """
-        return cls(transforms=15, bins=10, members=1)
 
 
 class SplineFlow(nnx.Module):
@@ -152,10 +60,7 @@ class SplineFlow(nnx.Module):
         @nnx.split_rngs(splits=config.transforms)
         @nnx.vmap(in_axes=0, out_axes=0)
         def make_stack(rngs: nnx.Rngs) -> SplineCoupling | SplineAutoregressive:
-            return transform(
-                dim, n_context, bins=config.bins, bound=config.bound, width=config.width,
-                blocks=config.blocks, rngs=rngs,
-            )  # fmt: skip
+            return transform(dim, n_context, config, rngs=rngs)
 
         self.layers = make_stack(rngs)
         self.orders = orders(dim, config.transforms)

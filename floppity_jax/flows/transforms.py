@@ -13,32 +13,23 @@ from flax import nnx
 
 from floppity_jax.flows import spline
 from floppity_jax.flows.conditioner import MaskedResidualNetwork, ResidualNetwork
+from floppity_jax.flows.config import FlowConfig
 from floppity_jax.typing import Array
 
 
 class SplineCoupling(nnx.Module):
     """Splines on the second part of the coordinates, shaped by the first part and the context."""
 
-    def __init__(
-        self,
-        dim: int,
-        n_context: int,
-        *,
-        bins: int,
-        bound: float,
-        width: int,
-        blocks: int,
-        rngs: nnx.Rngs,
-    ) -> None:
+    def __init__(self, dim: int, n_context: int, config: FlowConfig, *, rngs: nnx.Rngs) -> None:
         self.n_kept = dim // 2
         self.n_moved = dim - self.n_kept
-        self.bound = bound
+        self.bound = config.bound
         self.network = ResidualNetwork(
             self.n_kept,
             n_context,
-            spline.n_parameters(bins) * self.n_moved,
-            width=width,
-            blocks=blocks,
+            spline.n_parameters(config.bins) * self.n_moved,
+            width=config.width,
+            blocks=config.blocks,
             rngs=rngs,
         )
 
@@ -68,25 +59,15 @@ class SplineAutoregressive(nnx.Module):
     Its Jacobian is lower triangular (Papamakarios et al. 2017; with splines, Durkan et al. 2019).
     """
 
-    def __init__(
-        self,
-        dim: int,
-        n_context: int,
-        *,
-        bins: int,
-        bound: float,
-        width: int,
-        blocks: int,
-        rngs: nnx.Rngs,
-    ) -> None:
+    def __init__(self, dim: int, n_context: int, config: FlowConfig, *, rngs: nnx.Rngs) -> None:
         self.dim = dim
-        self.bound = bound
+        self.bound = config.bound
         self.network = MaskedResidualNetwork(
             dim,
             n_context,
-            spline.n_parameters(bins),
-            width=width,
-            blocks=blocks,
+            spline.n_parameters(config.bins),
+            width=config.width,
+            blocks=config.blocks,
             rngs=rngs,
         )
 
