@@ -19,7 +19,7 @@ def fit_arrays(fit: Fit) -> dict[str, np.ndarray]:
         **density_arrays(fit.density),
         **{f"features_{name}": np.asarray(v) for name, v in fit.features._asdict().items()},
         "log_threshold": np.array(fit.log_threshold),
-        "log_threshold_wide": np.array(fit.log_threshold_wide),
+        "log_threshold_used": np.array(fit.log_threshold_used),
         "train_loss": np.array(fit.record.train_loss),
         "validation_loss": np.array(fit.record.validation_loss),
         "stop_reason": np.array(fit.record.reason.name),
@@ -35,7 +35,7 @@ def fit_from_arrays(arrays: Mapping[str, np.ndarray], dim: int, flow: FlowConfig
         density_from_arrays(arrays, dim, flow),
         features._replace(noise=float(features.noise)),
         float(arrays["log_threshold"]),
-        float(arrays["log_threshold_wide"]),
+        float(arrays["log_threshold_used"]),
         TrainingRecord(
             arrays["train_loss"].tolist(),
             arrays["validation_loss"].tolist(),

@@ -107,14 +107,9 @@ def highest_density_region(key: Key, density: Density) -> Region:
 
 
 def log_threshold_wide(key: Key, density: Density) -> float:
-    """Least log density in the region that the widened posterior would have.
-
-    Where the errors were inflated for training, the posterior is the wider for it already.
-    """
-    widened = max(1.0, WIDENED_USE * density.base_scale)
-    z = density._replace(base_scale=widened).draw(key, 2**13)
-    log_q = density._replace(base_scale=1.0).log_prob(z)
-    return float(np.quantile(log_q, TRUNCATED_MASS))
+    """Least log density in the region that the widened posterior would have."""
+    z = density._replace(base_scale=WIDENED_USE).draw(key, 2**13)
+    return float(np.quantile(density.log_prob(z), TRUNCATED_MASS))
 
 
 def draw_truncated(key: Key, n: int, regions: list[Region]) -> Draws:

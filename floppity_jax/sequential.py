@@ -77,7 +77,7 @@ class Fit(NamedTuple):
         Inputs of its flow.
     log_threshold : float
         Least log density inside its highest-density region.
-    log_threshold_wide : float
+    log_threshold_used : float
         Least log density of the simulations that the next round learns from.
     record : TrainingRecord
         Losses and stop reason.
@@ -86,7 +86,7 @@ class Fit(NamedTuple):
     density: Density
     features: Features
     log_threshold: float
-    log_threshold_wide: float
+    log_threshold_used: float
     record: TrainingRecord
 
 
@@ -192,8 +192,14 @@ def learn(
             f"{np.abs(context).max():.3g} where simulations have deviation 1: it lies far outside "
             "of what the simulator returns. Compare it with simulated spectra, and their units."
         )
-    log_wide = proposals.log_threshold_wide(key_wide, density)
-    return Fit(density, features, region.log_threshold, log_wide, record)
+    # With errors known, noise is drawn afresh and widths can be corrected: there resolution counts.
+    # Without, widths count, and the few simulations there are.
+    log_threshold_used = (
+        proposals.log_threshold_wide(key_wide, density)
+        if problem.observation.errors is None
+        else region.log_threshold
+    )
+    return Fit(density, features, region.log_threshold, log_threshold_used, record)
 
 
 def _start(
@@ -215,11 +221,13 @@ def _start(
 
 
 def update(problem: Problem, state: State, fit: Fit) -> State:
-    """Take up what was learned, and for ``truncated`` leave out what lies far beyond its region.
+    """Take up what was learned, and for ``truncated`` leave out what lies beyond its region.
 
-    Simulations a little outside stay in use. They are prior draws as well, only sparser, and leave
-    the posterior inside what it is; without them, a posterior near the edge would be seen cut off,
-    and the flow would learn widths too small for all.
+    Where the simulator is stochastic, simulations a little outside stay in use. They are prior
+    draws as well, only sparser, and leave the posterior inside what it is; without them, a
+    posterior near the edge would be seen cut off, and the flow would learn widths too small for
+    all. A spectrum's posterior is so much narrower that they would only keep the flow from
+    resolving it (`experiments/benchmarks/README.md`).
     """
     state = state._replace(fit=fit)
     if problem.method == "apt":
@@ -228,7 +236,7 @@ def update(problem: Problem, state: State, fit: Fit) -> State:
     return state._replace(
         regions=[*state.regions, region],
         inside=state.inside & region.contains(state.z),
-        used=region._replace(log_threshold=fit.log_threshold_wide).contains(state.z),
+        used=region._replace(log_threshold=fit.log_threshold_used).contains(state.z),
     )
 
 
