@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from floppity_jax.simulators.base import batched, jax_batched, simulator_kind
     from floppity_jax.simulators.floppity import from_floppity
     from floppity_jax.simulators.opacity import OpacityTable, read_opacities
+    from floppity_jax.simulators.per_worker import per_worker
     from floppity_jax.simulators.transmission import IsothermalTransmission
 
 _HOME = {
@@ -18,6 +19,7 @@ _HOME = {
     "batched": "base",
     "from_floppity": "floppity",
     "jax_batched": "base",
+    "per_worker": "per_worker",
     "read_opacities": "opacity",
     "simulator_kind": "base",
 }
@@ -28,6 +30,7 @@ __all__ = [
     "batched",
     "from_floppity",
     "jax_batched",
+    "per_worker",
     "read_opacities",
     "simulator_kind",
 ]
