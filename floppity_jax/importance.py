@@ -4,7 +4,7 @@ Draws come in a few stages (AMIS: Cornuet et al. 2012). The first is from the fl
 noise widened; each later one from the flow shifted and stretched so that its mean and covariance
 are those of the draws weighted so far. All draws are weighted by the target over the mixture of all
 stages, so none is lost, and a stage that was off costs efficiency but not correctness. The first,
-widened stage, which is in that mixture, bounds the weights where the flow's own tails are too light.
+widened stage, which is in that mixture, bounds the weights where the tails of the flow are light.
 """
 
 from __future__ import annotations
