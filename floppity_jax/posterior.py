@@ -23,10 +23,11 @@ from floppity_jax.errors import InvalidInput, NoLikelihoodError, SimulatorError
 from floppity_jax.flows.config import FlowConfig
 from floppity_jax.importance import adaptive_draws
 from floppity_jax.observation import Observation
-from floppity_jax.pool import Pool, Simulations, simulate
+from floppity_jax.pool import Pool
 from floppity_jax.priors import ParameterSpace
 from floppity_jax.proposals import effective_sample_size
 from floppity_jax.record import RunRecord
+from floppity_jax.simulate import Simulations, simulate
 from floppity_jax.store import Arrays, read_arrays, write_arrays
 from floppity_jax.timing import Stopwatch
 from floppity_jax.typing import Float
@@ -114,10 +115,11 @@ class Posterior:
         noise.require_errors(self.observation)
         stopwatch = Stopwatch(dict(self.record.seconds))
         spectra: list[Float[np.ndarray, "m channels"]] = []
+        rounds = len(self.record.rounds)
 
         def log_target(stage: int, z: Float[np.ndarray, "m d"]) -> Float[np.ndarray, " m"]:
             with stopwatch.time("simulating"):
-                name = f"importance_seed{seed}_n{n}_stage{stage + 1}"
+                name = f"importance_{rounds}_rounds_seed{seed}_n{n}_stage{stage + 1}"
                 spectra.append(evaluate(name, self.space.to_theta(z)).spectra)
             log_likelihood = noise.log_likelihood(spectra[-1], self.observation).sum(axis=1)
             # A model that failed has no likelihood: it carries no weight.
@@ -127,9 +129,6 @@ class Posterior:
 
         with stopwatch.time("sampling"):
             draws = adaptive_draws(jax.random.key(seed), self.density, log_target, n)
-        stopwatch.seconds["sampling"] -= stopwatch.seconds["simulating"] - self.record.seconds.get(
-            "simulating", 0.0
-        )
         if not np.isfinite(draws.log_weights).any():
             raise SimulatorError(
                 f"none of the {n} simulations of importance sampling succeeded. The posterior may "

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import collections
 import concurrent.futures
 import dataclasses
 import functools
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Literal
 
 import jax
@@ -17,16 +16,26 @@ import numpy as np
 from floppity_jax import sequential
 from floppity_jax.checkpoint import fit_arrays, fit_from_arrays
 from floppity_jax.compilation import use_cache
-from floppity_jax.errors import InvalidInput, SimulatorError
+from floppity_jax.errors import InvalidInput
+from floppity_jax.fingerprint import digest, fingerprint
 from floppity_jax.flows.config import FlowConfig
 from floppity_jax.observation import Observation
-from floppity_jax.pool import Pool, Simulations, simulate
+from floppity_jax.pool import Pool
 from floppity_jax.posterior import Posterior
 from floppity_jax.priors import ParameterSpace
 from floppity_jax.progress import Progress
 from floppity_jax.record import RoundInfo, RunRecord
+from floppity_jax.simulate import Finished, Simulations, stream
+from floppity_jax.simulations import (
+    Directory,
+    collect,
+    fill_round,
+    prior_simulations,
+    simulation_arrays,
+    simulations_of,
+)
 from floppity_jax.simulators.base import simulator_kind
-from floppity_jax.store import Arrays, RunDirectory, digest, fingerprint
+from floppity_jax.store import Arrays, NoDirectory, RunDirectory
 from floppity_jax.timing import Stopwatch
 from floppity_jax.training_config import TrainingConfig
 from floppity_jax.typing import Float, Key
@@ -35,7 +44,7 @@ from floppity_jax.typing import Float, Key
 # accuracy of 0.55 at most, and correction, where there is a likelihood, would keep enough draws.
 CONVERGED_DISTANCE = 0.1
 CONVERGED_EFFICIENCY = 0.2
-MOST_FAILURES = 0.5  # share of a round
+FILL = 1000  # proposals that fill up simulations of another run are no draws of that run
 
 
 class Retrieval:
@@ -124,6 +133,7 @@ class Retrieval:
         resume: bool = False,
         progress: bool = True,
         stop: Literal["converged"] | None = None,
+        reuse: str | os.PathLike[str] | None = None,
         configuration: str = "",
     ) -> Posterior:
         """Run the rounds and return the posterior.
@@ -133,13 +143,15 @@ class Retrieval:
         rounds
             Number of rounds, at most.
         simulations
-            Simulator calls of a round; a list gives one number a round.
+            Good spectra of a round; a list gives one number a round. Calls that fail come on top:
+            fresh parameters are drawn for them.
         seed
             The same seed gives the same posterior on the same machine.
         directory
             Where the run is kept, as it goes; nothing is written unless given.
         resume
-            Go on with the run that the directory holds.
+            Go on with the run that the directory holds: take up an interrupted one, or, with more
+            ``rounds``, extend a finished one.
         progress
             Show a progress bar.
         stop
@@ -147,6 +159,10 @@ class Retrieval:
             to tell apart (total variation distance below 0.1) and, where there is a likelihood,
             correction would keep at least a fifth of its draws. ``record.rounds`` has both figures
             for each round.
+        reuse
+            Run directory of another retrieval, with the same parameters, simulator and channels
+            (say, of another observation): its first round, drawn from the prior, is taken over,
+            and only what is lacking is simulated.
         configuration
             Text to keep with the run.
 
@@ -155,16 +171,24 @@ class Retrieval:
         InvalidInput
             Where an argument breaks a rule.
         RunDirectoryError
-            Where the directory holds another run, or this one without ``resume``.
+            Where the directory holds another run, or this one without ``resume``; where it is in
+            use, or full.
         SimulatorError
-            Where the simulator returns the wrong shape, or fails in most calls of a round.
+            Where the simulator cannot be set up, returns the wrong shape, or fails more often
+            than the pool lets pass.
         """
         counts = self._counts(rounds, simulations)
         if stop not in ("converged", None):
             raise InvalidInput("stop", stop, 'must be "converged" or None', "Leave it out.")
-        store = None
+        description = self._describe(counts, seed)
+        start = None
+        if reuse is not None:
+            keys = ("parameters", "simulator", "channels")
+            start = prior_simulations(os.fspath(reuse), {key: description[key] for key in keys})
+            description["reuse"] = digest(start["theta"], start["spectra"])
+        store: Directory = NoDirectory()
         if directory is not None:
-            store = RunDirectory(directory, self._describe(counts, seed), resume=resume)
+            store = RunDirectory(directory, description, resume=resume)
         use_cache()
         stopwatch = Stopwatch()
         record = RunRecord(seed, self.method, [], 0, stopwatch.seconds, configuration)
@@ -173,10 +197,20 @@ class Retrieval:
             sum(counts),
         )  # fmt: skip
         state = sequential.init(problem)
-        with Progress(counts, enabled=progress) as bar:
+        with store, Progress(counts, enabled=progress) as bar:
             for index, n in enumerate(counts):
                 key = jax.random.fold_in(jax.random.key(seed), index)
-                state, info = self._round(key, problem, state, index, n, store, stopwatch, bar)
+                state, info = self._round(
+                    key,
+                    problem,
+                    state,
+                    index,
+                    n,
+                    store,
+                    stopwatch,
+                    bar,
+                    start if not index else None,
+                )
                 record.rounds.append(info)
                 if stop == "converged" and _converged(info):
                     break
@@ -197,35 +231,41 @@ class Retrieval:
         state: sequential.State,
         index: int,
         n: int,
-        store: RunDirectory | None,
+        store: Directory,
         stopwatch: Stopwatch,
         bar: Progress,
+        start: Arrays | None,
     ) -> tuple[sequential.State, RoundInfo]:
         """Propose, simulate and learn, or read what the store already has of it."""
         key_propose, key_learn, key_distance = jax.random.split(key, 3)
         name = f"round_{index + 1:02d}"
+        before = None if state.fit is None else state.fit.density
+        after = "" if state.fit is None else digest(*fit_arrays(state.fit).values())
 
-        def simulate_round() -> Arrays:
+        def propose(attempt: int, n: int) -> Arrays:
+            again = attempt if start is None else FILL + attempt
+            key = jax.random.fold_in(key_propose, again) if again else key_propose
             with stopwatch.time("sampling"):
-                draws = sequential.propose(key_propose, problem, state, n)
-            with stopwatch.time("simulating"):
-                theta = self.space.to_theta(draws.z)
-                simulations = self._simulate(theta, bar.simulated)
+                draws = sequential.propose(key, problem, state, n)
             return {
                 "z": draws.z,
-                "theta": theta,
+                "theta": self.space.to_theta(draws.z),
                 "proposal": np.array([draws.acceptance, draws.ess, draws.ignored]),
                 "sampler": np.array(draws.sampler.name),
-                **_simulation_arrays(simulations),
             }
 
-        batch = _remember(store, f"simulations/{name}", simulate_round)
-        failed = dict(zip(batch["failed_rows"].tolist(), batch["failure_texts"], strict=True))
-        n = len(batch["z"])  # fewer than asked for, where the proposal had no more
-        _check_failures(failed, n)
-        good = np.setdiff1d(np.arange(n), list(failed))
-        bar.simulated(n)
-        before = None if state.fit is None else state.fit.density
+        def simulate_round() -> Arrays:
+            with stopwatch.time("simulating"):
+                return fill_round(
+                    store, f"simulations/{name}", n, propose, self.observation.n_channels,
+                    self._simulate, most_failures=self.pool.most_failures, start=start,
+                    after=after, report=bar.simulated,
+                )  # fmt: skip
+
+        batch = store.remember(f"simulations/{name}", simulate_round, after=after)
+        failures = simulations_of(batch).failures
+        good = np.setdiff1d(np.arange(len(batch["z"])), list(failures))
+        bar.simulated(len(good), len(failures))
         state = sequential.add(state, batch["z"][good], batch["spectra"][good])
         used = int(state.used.sum())
         _check_enough(used, self.training)
@@ -234,17 +274,20 @@ class Retrieval:
             with stopwatch.time("training"):
                 return fit_arrays(sequential.learn(key_learn, problem, state, report=bar.trained))
 
+        learned_from = digest(state.z, state.spectra)
         fit = fit_from_arrays(
-            _remember(store, f"rounds/{name}", learn_round), problem.dim, self.flow
+            store.remember(f"rounds/{name}", learn_round, after=learned_from),
+            problem.dim,
+            self.flow,
         )
-        learned_from, state = state, sequential.update(problem, state, fit)
+        learned, state = state, sequential.update(problem, state, fit)
         with stopwatch.time("sampling"):
             change = sequential.distance(key_distance, before, fit.density)
-            efficiency = sequential.efficiency(problem, learned_from, fit.density)
+            efficiency = sequential.efficiency(problem, learned, fit.density)
         acceptance, ess, ignored = batch["proposal"].tolist()
         info = RoundInfo(
-            simulations=n,
-            failures=len(failed),
+            simulations=len(batch["z"]),
+            failures=len(failures),
             used=used,
             acceptance=acceptance,
             proposal_ess=ess,
@@ -259,25 +302,28 @@ class Retrieval:
         return state, info
 
     def _simulate(
-        self,
-        theta: Float[np.ndarray, "n d"],
-        report: Callable[[int], None] = lambda done: None,
-    ) -> Simulations:
-        return simulate(
-            self.simulator, self.space.as_mapping(theta), self.observation, self.pool, report=report
+        self, theta: Float[np.ndarray, "n d"], rows: np.ndarray
+    ) -> Generator[Finished, None, None]:
+        return stream(
+            self.simulator, self.space.as_mapping(theta), self.observation, self.pool, rows
         )
 
     def _evaluate(
-        self, store: RunDirectory | None, name: str, theta: Float[np.ndarray, "n d"]
+        self, store: Directory, name: str, theta: Float[np.ndarray, "n d"]
     ) -> Simulations:
         """Simulate for the posterior; what has a name is kept in the run directory."""
-        arrays = _remember(
-            store if name else None,
-            f"simulations/{name}",
-            lambda: {"theta": theta, **_simulation_arrays(self._simulate(theta))},
-        )
-        texts = dict(zip(arrays["failed_rows"].tolist(), arrays["failure_texts"], strict=True))
-        return Simulations(arrays["spectra"], texts)
+        if not name:
+            store = NoDirectory()
+        path, after = f"simulations/{name}", digest(theta)
+
+        def compute() -> Arrays:
+            simulations = collect(
+                store, path, theta, self.observation.n_channels, self._simulate, after=after
+            )
+            return {"theta": theta, **simulation_arrays(simulations)}
+
+        with store:
+            return simulations_of(store.remember(path, compute, after=after))
 
     def _counts(self, rounds: int, simulations: int | Sequence[int]) -> list[int]:
         """Return the checked number of simulator calls of each round."""
@@ -304,7 +350,8 @@ class Retrieval:
         o = self.observation
         return {
             "parameters": self.space.describe(),
-            "observation": f"{o.name}:{digest(o.values, o.errors, o.wavelength, o.bin_width)}",
+            "observation": f"{o.name}:{digest(o.values, o.errors)}",
+            "channels": f"{o.n_channels}:{digest(o.wavelength, o.bin_width)}",
             "simulator": fingerprint(self.simulator),
             "method": self.method,
             "flow": dataclasses.asdict(self.flow),
@@ -314,35 +361,9 @@ class Retrieval:
         }
 
 
-def _remember(store: RunDirectory | None, name: str, compute: Callable[[], Arrays]) -> Arrays:
-    return compute() if store is None else store.remember(name, compute)
-
-
-def _simulation_arrays(simulations: Simulations) -> Arrays:
-    return {
-        "spectra": simulations.spectra,
-        "failed_rows": np.array(sorted(simulations.failures), dtype=np.int64),
-        "failure_texts": np.array(
-            [simulations.failures[row] for row in sorted(simulations.failures)], dtype=np.str_
-        ),
-    }
-
-
 def _converged(info: RoundInfo) -> bool:
     """Whether successive posteriors agree; an efficiency that is not known is no obstacle."""
     return info.change < CONVERGED_DISTANCE and not info.efficiency < CONVERGED_EFFICIENCY
-
-
-def _check_failures(failed: Mapping[int, str], n: int) -> None:
-    """Stop where most simulations fail, and say what they said."""
-    if len(failed) <= MOST_FAILURES * n:
-        return
-    texts = collections.Counter(str(text) for text in failed.values()).most_common(3)
-    raise SimulatorError(
-        f"{len(failed)} of {n} simulations failed. Most frequent: "
-        + "; ".join(f"{count} times {text!r}" for text, count in texts)
-        + ". Mend the simulator, or narrow the priors to where it works."
-    )
 
 
 def _check_enough(n: int, training: TrainingConfig) -> None:

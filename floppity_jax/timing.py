@@ -40,11 +40,12 @@ class Stopwatch:
 
     @contextlib.contextmanager
     def time(self, work: str) -> Iterator[None]:
-        """Count the seconds inside as ``work``, but those that JAX compiled as ``compiling``."""
+        """Count the seconds inside as ``work``, but what JAX compiled, or is timed in there."""
         start, compiled = time.perf_counter(), _compiled_seconds
+        before, compiling_before = sum(self.seconds.values()), self.seconds["compiling"]
         try:
             yield
         finally:
-            compiling = _compiled_seconds - compiled
-            self.seconds["compiling"] += compiling
-            self.seconds[work] += time.perf_counter() - start - compiling
+            self.seconds["compiling"] = compiling_before + _compiled_seconds - compiled
+            inside = sum(self.seconds.values()) - before
+            self.seconds[work] += time.perf_counter() - start - inside

@@ -9,7 +9,7 @@ import pytest
 
 import floppity_jax as fp
 from floppity_jax.errors import InvalidInput, NoLikelihoodError, RunDirectoryError, SimulatorError
-from floppity_jax.pool import Simulations
+from floppity_jax.simulate import Simulations
 
 TINY = {
     "flow": fp.FlowConfig(transforms=2, bins=4, width=16, blocks=1, components=4),

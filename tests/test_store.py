@@ -3,6 +3,9 @@
 import functools
 import importlib.util
 import json
+import os
+import resource
+import signal
 import sys
 
 import numpy as np
@@ -10,7 +13,13 @@ import pytest
 
 from floppity_jax import store
 from floppity_jax.errors import RunDirectoryError
-from floppity_jax.store import RunDirectory, fingerprint, read_arrays, write_arrays
+from floppity_jax.fingerprint import digest, fingerprint
+from floppity_jax.store import (
+    RunDirectory,
+    RunDirectoryWarning,
+    read_arrays,
+    write_arrays,
+)
 
 SETUP = {"seed": 0, "parameters": {"T": {"args": (300.0, 3000.0)}}, "simulations": [100, 100]}
 
@@ -101,23 +110,104 @@ def test_manifest_holds_setup_and_versions(tmp_path):
     assert manifest["versions"]["numpy"] == np.__version__
 
 
-def test_damage_is_named(tmp_path):
+def _truncate(path):
+    path.write_bytes(path.read_bytes()[:500])
+
+
+def _flip(path):
+    content = bytearray(path.read_bytes())
+    content[4000] ^= 0xFF
+    path.write_bytes(content)
+
+
+def _empty(path):
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [_truncate, _flip, _empty])
+def test_a_damaged_file_is_named_and_set_aside(tmp_path, damage):
     run = RunDirectory(tmp_path, SETUP, resume=False)
     run.remember("rounds/round_01", lambda: {"x": np.arange(1000.0)})
     path = tmp_path / "rounds" / "round_01.npz"
-    path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(RunDirectoryError, match="round_01.npz is damaged.*computed again"):
-        run.remember("rounds/round_01", dict)
-    flipped = tmp_path / "flipped.npz"
-    write_arrays(flipped, {"x": np.arange(1000.0)})
-    content = bytearray(flipped.read_bytes())
-    content[4000] ^= 0xFF
-    flipped.write_bytes(content)
-    with pytest.raises(RunDirectoryError, match="flipped.npz is damaged"):
-        read_arrays(flipped)
+    damage(path)
+    damaged = path.read_bytes()
+    with pytest.warns(RunDirectoryWarning, match="round_01.npz is set aside.*is damaged"):
+        again = run.remember("rounds/round_01", lambda: {"x": np.ones(2)})
+    assert again["x"].tolist() == [1, 1]
+    assert run.remember("rounds/round_01", dict)["x"].tolist() == [1, 1]
+    assert path.with_name("round_01.npz.damaged").read_bytes() == damaged
+
+
+def test_a_damaged_manifest_is_named(tmp_path):
+    RunDirectory(tmp_path, SETUP, resume=False)
     (tmp_path / store.MANIFEST).write_text("{")
     with pytest.raises(RunDirectoryError, match="manifest.json is damaged"):
         RunDirectory(tmp_path, SETUP, resume=True)
+
+
+def test_what_follows_from_something_else_is_set_aside(tmp_path):
+    run = RunDirectory(tmp_path, SETUP, resume=False)
+    run.remember("rounds/x", lambda: {"x": np.zeros(1)}, after="one")
+    assert run.remember("rounds/x", dict, after="one")["x"] == 0
+    with pytest.warns(RunDirectoryWarning, match="x.npz.stale.*computed from something else"):
+        assert run.remember("rounds/x", lambda: {"x": np.ones(1)}, after="two")["x"] == 1
+
+
+def test_pieces_come_back_in_order_and_go_with_the_whole(tmp_path):
+    run = RunDirectory(tmp_path, SETUP, resume=False)
+    for i in range(12):
+        run.add_piece("rounds/x", {"x": np.array([i])})
+    assert [int(piece["x"][0]) for piece in run.pieces("rounds/x")] == list(range(12))
+    _truncate(tmp_path / "rounds" / "x.parts" / "000003.npz")
+    (tmp_path / "rounds" / "x.parts" / "000003.npz").write_bytes(b"PK")
+    with pytest.warns(RunDirectoryWarning, match="000003.npz is set aside"):
+        assert len(run.pieces("rounds/x")) == 11
+    run.add_piece("rounds/x", {"x": np.array([12])})
+    assert [int(piece["x"][0]) for piece in run.pieces("rounds/x")][-1] == 12
+    run.remember("rounds/x", lambda: {"x": np.ones(1)})
+    assert run.pieces("rounds/x") == []
+
+
+def test_a_directory_in_use_is_refused(tmp_path):
+    """By another process: a lock belongs to an open file, and the second opens its own."""
+    with RunDirectory(tmp_path, SETUP, resume=False):
+        with pytest.raises(RunDirectoryError, match=f"in use by process {os.getpid()} on"):
+            RunDirectory(tmp_path, SETUP, resume=True)
+    RunDirectory(tmp_path, SETUP, resume=True)
+
+
+def test_rounds_may_be_added_and_left_out_but_not_changed(tmp_path):
+    RunDirectory(tmp_path, SETUP, resume=False)
+    for counts in ([100, 100, 50], [100]):
+        RunDirectory(tmp_path, SETUP | {"simulations": counts}, resume=True)
+        assert store.read_manifest(tmp_path)["configuration"]["simulations"] == counts
+    with pytest.raises(RunDirectoryError, match=r"simulations: \[100\] in the folder, \[99\] now"):
+        RunDirectory(tmp_path, SETUP | {"simulations": [99]}, resume=True)
+
+
+def test_what_a_killed_process_left_half_written_goes(tmp_path):
+    RunDirectory(tmp_path, SETUP, resume=False)
+    rest = tmp_path / f".round_01.npz.0{store.UNFINISHED}"
+    rest.write_bytes(b"PK")
+    RunDirectory(tmp_path, SETUP, resume=True)
+    assert not rest.exists()
+
+
+def test_a_full_disk_leaves_what_was_written(tmp_path):
+    """The kernel refuses a file above a limit as it does on a full disk, but for the number."""
+    run = RunDirectory(tmp_path, SETUP, resume=False)
+    run.add_piece("rounds/x", {"x": np.ones(10)})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        with pytest.raises(RunDirectoryError, match="could not be written.*make room, and resume"):
+            run.add_piece("rounds/x", {"x": np.ones(10_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    (piece,) = run.pieces("rounds/x")
+    assert piece["x"].tolist() == [1] * 10
+    assert [path.name for path in (tmp_path / "rounds" / "x.parts").iterdir()] == ["000000.npz"]
 
 
 def test_a_folder_without_a_run_is_named(tmp_path):
@@ -160,11 +250,37 @@ def test_a_simulator_may_tell_its_own_fingerprint():
 
 def test_digest_sees_each_array():
     a, b = np.arange(3.0), np.arange(3.0)[::-1]
-    assert store.digest(a, b) == store.digest(a.copy(), b.copy())
-    assert len({store.digest(*given) for given in ((a, b), (b, a), (a, None), (None, a))}) == 4
+    assert digest(a, b) == digest(a.copy(), b.copy())
+    assert len({digest(*given) for given in ((a, b), (b, a), (a, None), (None, a))}) == 4
 
 
 def test_fingerprint_tells_partial_arguments_apart():
     one, same, other = (functools.partial(max, key=k) for k in (1, 1, 2))
     assert fingerprint(one) == fingerprint(same)
     assert fingerprint(one) != fingerprint(other)
+
+
+class Tabled:
+    """A simulator with a state."""
+
+    def __init__(self, table, name="a"):
+        self.table = table
+        self.name = name
+
+    def __call__(self, p):
+        return self.table * p["a"]
+
+
+def test_fingerprint_tells_the_state_of_objects_apart():
+    one, same, other = (Tabled(np.arange(3.0) + shift) for shift in (0, 0, 1))
+    assert fingerprint(one) == fingerprint(same)
+    assert len({fingerprint(s) for s in (one, other, Tabled(np.arange(3.0), "b"))}) == 3
+    assert fingerprint(one.__call__) != fingerprint(other.__call__)
+
+
+def test_fingerprint_tells_closures_apart():
+    def make(factor):
+        return lambda p, power=2: factor * p["a"] ** power
+
+    assert fingerprint(make(1)) == fingerprint(make(1))
+    assert fingerprint(make(1)) != fingerprint(make(2))

@@ -18,7 +18,7 @@ from runs import Run, load_demo, log_likelihood
 from scipy.special import ndtri
 
 from floppity_jax import noise
-from floppity_jax.pool import DEVICE_CHUNK, simulate
+from floppity_jax.simulate import DEVICE_CHUNK, simulate
 
 
 def main() -> None:

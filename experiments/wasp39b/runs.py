@@ -10,8 +10,8 @@ import pathlib
 import numpy as np
 
 from floppity_jax import config, noise
-from floppity_jax.pool import simulate
 from floppity_jax.retrieval import Retrieval
+from floppity_jax.simulate import simulate
 
 
 @dataclasses.dataclass

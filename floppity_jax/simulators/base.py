@@ -13,17 +13,24 @@ none           ``{name: float}``         ``(channels,)``       in the pool, one 
 =============  ========================  ====================  =============================
 """
 
+import functools
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast, overload
 
 from floppity_jax.errors import InvalidInput
 
 Kind = Literal["scalar", "batched", "jax_batched"]
 _Simulator = TypeVar("_Simulator", bound=Callable[..., Any])
 _MARK = "__floppity_kind__"
+_SIZE = "__floppity_batch__"
+BATCH = 64  # parameter sets of a call, unless the simulator says otherwise
 
 
-def batched(simulator: _Simulator) -> _Simulator:
+@overload
+def batched(simulator: _Simulator) -> _Simulator: ...
+@overload
+def batched(*, size: int) -> Callable[[_Simulator], _Simulator]: ...
+def batched(simulator: Any = None, *, size: int = BATCH) -> Any:
     """Mark a simulator that takes ``{name: array (n,)}`` and returns ``(n, channels)``.
 
     Parameters
@@ -31,8 +38,22 @@ def batched(simulator: _Simulator) -> _Simulator:
     simulator
         Function, callable object or class of callable objects; it is marked in place, so that it
         pickles as it did.
+    size
+        Parameter sets of a call, at most. A batch is the smallest piece of work: give fewer where
+        one takes seconds, as in ``@batched(size=1)``.
+
+    Raises
+    ------
+    InvalidInput
+        Where the simulator cannot be called, or ``size`` is not a whole number above 0.
     """
-    return _mark(simulator, "batched")
+    if not isinstance(size, int) or size < 1:
+        raise InvalidInput("size", size, "must be a whole number above 0", "For example size=16.")
+    if simulator is None:
+        return functools.partial(batched, size=size)
+    marked = _mark(simulator, "batched")
+    setattr(marked, _SIZE, size)
+    return marked
 
 
 def jax_batched(simulator: _Simulator) -> _Simulator:
@@ -69,6 +90,11 @@ def simulator_kind(simulator: Callable[..., Any]) -> Kind:
             "Give a function of one mapping {name: float} that returns a spectrum.",
         )  # fmt: skip
     return cast(Kind, getattr(simulator, _MARK, "scalar"))
+
+
+def batch_size(simulator: Callable[..., Any]) -> int:
+    """Return how many parameter sets a `batched` simulator takes in a call, at most."""
+    return getattr(simulator, _SIZE, BATCH)
 
 
 def _mark(simulator: _Simulator, kind: Kind) -> _Simulator:

@@ -1,0 +1,242 @@
+"""Runs a simulator on a batch of parameters: on the device, or over any executor."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import functools
+import math
+import re
+from collections.abc import Callable, Generator, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from floppity_jax.engine import Calls, Progress, run_in_engine
+from floppity_jax.errors import SimulatorError
+from floppity_jax.observation import Observation
+from floppity_jax.pool import Pool
+from floppity_jax.simulators.base import batch_size, simulator_kind
+from floppity_jax.worker import Outcome
+
+DEVICE_CHUNK = 256  # spectra a compiled call: one compilation serves any number
+NUMBER = re.compile(r"[-+]?\d[\d.]*([eE][-+]?\d+)?")
+
+
+class TooManyFailures(SimulatorError):
+    """More simulations fail than may."""
+
+
+class Finished(NamedTuple):
+    """Simulations that ended, and how.
+
+    Attributes
+    ----------
+    rows : array (n,)
+        Which of the parameter sets.
+    spectra : array (n, channels)
+        Noise-free spectra; NaN where the simulator failed.
+    failures : dict of int to str
+        What went wrong, by row.
+    """
+
+    rows: Int[np.ndarray, " n"]
+    spectra: Float[np.ndarray, "n channels"]
+    failures: dict[int, str]
+
+
+class Simulations(NamedTuple):
+    """What came back for a batch of parameters.
+
+    Attributes
+    ----------
+    spectra : array (n, channels)
+        Noise-free spectra; NaN where the simulator failed.
+    failures : dict of int to str
+        What went wrong, by row.
+    """
+
+    spectra: Float[np.ndarray, "n channels"]
+    failures: dict[int, str]
+
+    def take(self, finished: Finished) -> None:
+        """Put what is finished in its place."""
+        self.spectra[finished.rows] = finished.spectra
+        self.failures.update(finished.failures)
+
+
+def simulate(
+    simulator: Callable[..., Any],
+    parameters: Mapping[str, Float[np.ndarray, " n"]],
+    observation: Observation,
+    pool: Pool,
+) -> Simulations:
+    """Run a simulator on every row of ``parameters``: `stream`, to its end."""
+    n = len(next(iter(parameters.values())))
+    simulations = Simulations(np.full((n, observation.n_channels), np.nan), {})
+    for finished in stream(simulator, parameters, observation, pool):
+        simulations.take(finished)
+    return simulations
+
+
+def stream(
+    simulator: Callable[..., Any],
+    parameters: Mapping[str, Float[np.ndarray, " n"]],
+    observation: Observation,
+    pool: Pool,
+    rows: Int[np.ndarray, " m"] | None = None,
+) -> Generator[Finished, None, None]:
+    """Run a simulator, and yield what is finished at least once a second: at times nothing.
+
+    Parameters
+    ----------
+    simulator
+        Of any of the kinds in `floppity_jax.simulators`.
+    parameters
+        Every parameter by name, each an array (n,).
+    observation
+        Its number of channels is what a spectrum must have; where the simulator returns a mapping
+        of datasets, its name picks one.
+    pool
+        Not used by simulators that run on the device.
+    rows
+        Which of the parameter sets to run; all unless given. Simulators that take batches run
+        those of every batch in which a row is asked for, so that a batch is always the same.
+
+    Raises
+    ------
+    SimulatorError
+        Where the simulator cannot be set up, or the first spectra have the wrong shape, or more
+        fail than the pool lets pass. Other failures cost only the row concerned.
+    InvalidInput
+        Where the simulator cannot be sent to a worker.
+    """
+    n = len(next(iter(parameters.values())))
+    kind = simulator_kind(simulator)
+    size = 1 if kind == "scalar" else _batch_size(simulator, kind, n, observation.n_channels)
+    wanted = np.arange(n) if rows is None else rows
+    calls = [np.arange(i * size, min((i + 1) * size, n)) for i in np.unique(wanted // size)]
+    if kind == "jax_batched":
+        run = _on_device(simulator, parameters, calls, size)
+    else:
+        run = run_in_engine(pool, simulator, kind, parameters, calls)
+    failed: list[str] = []
+    succeeded = False
+    with contextlib.closing(run):
+        for started, ended in run:
+            for call, outcome in ended:
+                finished = _finished(call, outcome, observation, kind, refuse_shape=not succeeded)
+                failed += finished.failures.values()
+                succeeded |= len(finished.failures) < len(call)
+                yield finished
+            if _hopeless(len(failed), started, pool.most_failures):
+                raise too_many_failures(failed, started)
+            if not ended:
+                yield Finished(np.arange(0), np.empty((0, observation.n_channels)), {})
+
+
+def too_many_failures(texts: Iterable[str], n: int) -> TooManyFailures:
+    """Return an error that says what most failures said, numbers aside."""
+    texts = list(texts)
+    kinds = collections.Counter(NUMBER.sub("#", text) for text in texts).most_common(3)
+    examples = {NUMBER.sub("#", text): text for text in texts}
+    return TooManyFailures(
+        f"{len(texts)} of {n} simulations failed. Most frequent: "
+        + "; ".join(f"{count} times {examples[kind]!r}" for kind, count in kinds)
+        + ". Mend the simulator, or narrow the priors to where it works, or allow a larger share "
+        "to fail by Pool(most_failures=...)."
+    )
+
+
+def _hopeless(failed: int, started: int, share: float) -> bool:
+    """Whether more fail than may, by four deviations: those that fail at once come first.
+
+    So what has been started and not yet ended counts as good.
+    """
+    return failed > share * started + 4 * math.sqrt(max(share * (1 - share), 0.04) * started)
+
+
+def _batch_size(simulator: Callable[..., Any], kind: str, n: int, n_channels: int) -> int:
+    """Rows of a call: always the same for the same ``n``, and so are the digits of a batch."""
+    size = DEVICE_CHUNK if kind == "jax_batched" else min(batch_size(simulator), max(1, n // 4))
+    # A square result could be transposed unseen: keep the batch apart from the channels.
+    return size - 1 if size == n_channels > 1 else size
+
+
+def _on_device(
+    simulator: Callable[..., Any],
+    parameters: Mapping[str, np.ndarray],
+    calls: Calls,
+    size: int,
+) -> Progress:
+    """Run calls one after the other, compiled by JAX for one size."""
+    import jax.numpy as jnp
+
+    compiled = _jit(simulator)
+    started = 0
+    for rows in calls:
+        started += len(rows)
+        padded = {
+            name: jnp.asarray(np.pad(column[rows], (0, size - len(rows)), mode="edge"), jnp.float32)
+            for name, column in parameters.items()
+        }
+        result = compiled(padded)
+        if isinstance(result, Mapping):
+            result = {name: value[: len(rows)] for name, value in result.items()}
+        elif np.shape(result)[:1] == (size,):
+            result = result[: len(rows)]
+        yield started, [(rows, Outcome(len(rows), result, "", 0.0))]
+
+
+@functools.lru_cache(maxsize=8)
+def _jit(simulator: Callable[..., Any]) -> Callable[..., Any]:
+    """Compiled simulator: the same object is compiled once, whoever asks."""
+    import jax
+
+    return jax.jit(lambda parameters: simulator(parameters))
+
+
+def _finished(
+    rows: np.ndarray, outcome: Outcome, observation: Observation, kind: str, *, refuse_shape: bool
+) -> Finished:
+    """Sort an outcome into spectra and failures."""
+    spectra = np.full((len(rows), observation.n_channels), np.nan)
+    text = outcome.error
+    if not text:
+        try:
+            spectra = _checked(outcome.result, len(rows), observation, kind)
+        except SimulatorError as error:
+            if refuse_shape:
+                raise
+            text = str(error)
+        else:
+            text = "the spectrum holds numbers that are not finite"
+    bad = ~np.isfinite(spectra).all(axis=1)
+    spectra[bad] = np.nan
+    return Finished(rows, spectra, dict.fromkeys(rows[bad].tolist(), text))
+
+
+def _checked(result: Any, n: int, observation: Observation, kind: str) -> np.ndarray:
+    """Return the spectra as (n, channels), or raise with what is wrong with their shape."""
+    if isinstance(result, Mapping):
+        if observation.name not in result:
+            raise SimulatorError(
+                f"the simulator returned the datasets {sorted(result)}, none of which is the "
+                f"observation's, {observation.name!r}. Give the observation one of these names."
+            )
+        result = result[observation.name]
+    spectra = np.asarray(result, dtype=np.float64)
+    expected = (observation.n_channels,) if kind == "scalar" else (n, observation.n_channels)
+    if spectra.shape != expected:
+        hint = "Does it compute the channels that were observed?"
+        if len(expected) == 2 == spectra.ndim and len(spectra) == observation.n_channels:
+            hint = "It is transposed: return one row for each parameter set."
+        elif kind == "scalar" and spectra.size == observation.n_channels:
+            hint = "Return a one-dimensional array."
+        raise SimulatorError(
+            f"the simulator returned shape {spectra.shape}; expected {expected}, "
+            f"{'' if kind == 'scalar' else 'parameter sets by '}channels of "
+            f"{observation.name!r}. {hint}"
+        )
+    return spectra.reshape(n, observation.n_channels)
