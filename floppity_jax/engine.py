@@ -18,7 +18,7 @@ from floppity_jax.pool import Pool
 from floppity_jax.worker import Outcome
 
 CHUNK_SECONDS = 0.2  # of work handed over at a time, where simulations are faster
-TICK = 1.0  # seconds between signs of life
+TICK = 0.25  # seconds between signs of life
 
 Calls = Sequence[np.ndarray]  # rows of the parameters, for each call
 Progress = Generator[tuple[int, list[tuple[np.ndarray, Outcome]]], None, None]
@@ -43,7 +43,11 @@ def run_in_engine(
     seconds, chunk, started = 0.0, 1, 0  # of a call, lately; calls in a chunk; rows given out
 
     def submit(chunk: Calls, tries: int, job: Job) -> None:
-        future = executor.submit(run_chunk, job, [_call(kind, parameters, rows) for rows in chunk])
+        arguments = [_call(kind, parameters, rows) for rows in chunk]
+        try:
+            future = executor.submit(run_chunk, job, arguments)
+        except RuntimeError as error:  # broken, or shut down
+            raise _broken(error) from error
         running[future] = (chunk, tries)
         future.add_done_callback(ended.put)
 
@@ -63,9 +67,9 @@ def run_in_engine(
                 outcomes = future.result()
             except SimulatorError:
                 raise
-            except Exception as error:  # noqa: BLE001 the engine lost a worker, or itself
-                if isinstance(error, concurrent.futures.BrokenExecutor):
-                    raise _broken(error) from error
+            except concurrent.futures.BrokenExecutor as error:
+                raise _broken(error) from error
+            except Exception as error:  # noqa: BLE001 the engine lost a worker
                 if tries < pool.retries:
                     submit(part, tries + 1, job)
                     continue

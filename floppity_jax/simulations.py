@@ -27,7 +27,7 @@ from floppity_jax.simulate import (
 from floppity_jax.store import Arrays, NoDirectory, RunDirectory, read_arrays, read_manifest
 from floppity_jax.typing import Float
 
-KEEP_SECONDS = 1.0  # between two files of finished spectra
+KEEP_SECONDS = 0.5  # between two files of finished spectra
 
 Directory = RunDirectory | NoDirectory
 Run = Callable[

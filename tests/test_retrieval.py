@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import floppity_jax as fp
-from floppity_jax.errors import InvalidInput, NoLikelihoodError, RunDirectoryError, SimulatorError
+from floppity_jax.errors import InvalidInput, NoLikelihoodError, SimulatorError
 from floppity_jax.simulate import Simulations
 
 TINY = {
@@ -111,49 +111,6 @@ def test_same_seed_same_posterior():
     first, again, other = (run.sample(100) for run in runs)
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
-
-
-def test_interrupted_run_ends_the_same(tmp_path):
-    """What a later round does follows from what the store holds of the earlier ones."""
-    whole = fp.Retrieval(linear, PRIORS, _linear_observation(), **TINY)
-    expected = whole.run(3, 300, seed=1, progress=False).sample(50)
-
-    calls = 0
-
-    @fp.batched
-    def stops_in_round_three(parameters):
-        nonlocal calls
-        calls += len(parameters["a"])
-        if calls > 600 and not resumed:
-            raise KeyboardInterrupt
-        return np.asarray(linear(parameters), np.float64)
-
-    # The simulator is not what is tested: run it in this process, as the device one is.
-    from concurrent.futures import Executor, Future
-
-    class Here(Executor):
-        def submit(self, function, /, *args, **kwargs):
-            future = Future()
-            future.set_result(function(*args, **kwargs))
-            return future
-
-    retrieval = fp.Retrieval(
-        stops_in_round_three, PRIORS, _linear_observation(), **TINY, pool=Here()
-    )
-    resumed = False
-    with pytest.raises(KeyboardInterrupt):
-        retrieval.run(3, 300, seed=1, directory=tmp_path / "run", progress=False)
-    with pytest.raises(RunDirectoryError, match="already holds a run"):
-        retrieval.run(3, 300, seed=1, directory=tmp_path / "run", progress=False)
-    resumed, before = True, calls
-    got = retrieval.run(3, 300, seed=1, directory=tmp_path / "run", resume=True, progress=False)
-    assert calls - before == 300  # two rounds were there already
-    uninterrupted = fp.Retrieval(
-        stops_in_round_three, PRIORS, _linear_observation(), **TINY, pool=Here()
-    ).run(3, 300, seed=1, progress=False)
-    np.testing.assert_array_equal(got.sample(50), uninterrupted.sample(50))
-    # float64 spectra differ from the device's by rounding, and training amplifies that.
-    assert np.abs(np.median(got.sample(50), 0) - np.median(expected, 0)).max() < 1
 
 
 def test_save_and_load(tmp_path, linear_posterior):

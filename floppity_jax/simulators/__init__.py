@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from floppity_jax.simulators.base import batched, jax_batched, simulator_kind
+    from floppity_jax.simulators.building import per_worker
     from floppity_jax.simulators.floppity import from_floppity
     from floppity_jax.simulators.opacity import OpacityTable, read_opacities
-    from floppity_jax.simulators.per_worker import per_worker
     from floppity_jax.simulators.transmission import IsothermalTransmission
 
 _HOME = {
@@ -19,7 +19,7 @@ _HOME = {
     "batched": "base",
     "from_floppity": "floppity",
     "jax_batched": "base",
-    "per_worker": "per_worker",
+    "per_worker": "building",
     "read_opacities": "opacity",
     "simulator_kind": "base",
 }
