@@ -119,7 +119,8 @@ def _by_row(calls: Calls, outcomes: list[Outcome]) -> Iterator[tuple[np.ndarray,
 
 
 def _broken(error: Exception) -> SimulatorError:
+    reason = str(error).partition("\n")[0]
     return SimulatorError(
-        f"the executor is broken ({type(error).__name__}: {error}). What it finished is kept in "
+        f"the executor is broken ({type(error).__name__}: {reason}). What it finished is kept in "
         "the run directory, where there is one. Make a new executor, and resume."
     )

@@ -81,3 +81,14 @@ class RunRecord:
     def simulator_calls(self) -> int:
         """Every call, failed ones and those of importance sampling included."""
         return sum(r.simulations for r in self.rounds) + self.importance_calls
+
+    @property
+    def excluded_share(self) -> float:
+        """Share of the prior in which the simulator fails, and which is left out of it.
+
+        Estimated from the first round, whose parameters are drawn from the whole prior; NaN where
+        the record holds no rounds.
+        """
+        if not self.rounds:
+            return float("nan")
+        return self.rounds[0].failures / self.rounds[0].simulations

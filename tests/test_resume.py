@@ -1,0 +1,239 @@
+"""Runs that are killed, interrupted, extended and reused: nothing simulated is lost."""
+
+import collections
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import floppity_jax as fp
+from floppity_jax import simulations
+from floppity_jax.errors import RunDirectoryError, SimulatorError
+
+pytestmark = pytest.mark.store
+
+SCRIPT = pathlib.Path(__file__).with_name("killed.py")
+GRID = np.linspace(-1, 1, 6)
+PRIORS = {"a": fp.Uniform(-2, 2), "b": (-1.0, 1.0)}
+SMALL = {
+    "flow": fp.FlowConfig(members=1, transforms=2),
+    "training": fp.TrainingConfig(patience=3, max_epochs=20),
+}
+
+
+def _run(directory, where=""):
+    """Run the script; return its exit status and what it printed."""
+    ended = subprocess.run(
+        [sys.executable, SCRIPT, directory, where], stdout=subprocess.PIPE, text=True, check=False
+    )
+    return ended.returncode, ended.stdout
+
+
+def _calls(directory):
+    lines = pathlib.Path(directory).with_suffix(".calls").read_text().splitlines()
+    return [line.split()[0] for line in lines], [line.split()[1] for line in lines]
+
+
+def _gone(pid):
+    for _ in range(100):
+        if not pathlib.Path(f"/proc/{pid}").exists():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("run") / "run"
+    code, printed = _run(directory)
+    assert code == 0
+    assert len(set(_calls(directory)[1])) == len(_calls(directory)[1])
+    return printed
+
+
+@pytest.mark.parametrize("where", ["simulation", "training", "checkpoint"])
+def test_a_killed_run_ends_the_same_to_the_last_bit(tmp_path, undisturbed, where):
+    directory = tmp_path / "run"
+    assert _run(directory, where)[0] == -signal.SIGKILL
+    assert not list(directory.glob("rounds/round_02.npz"))
+    assert _run(directory) == (0, undisturbed)
+    pids, parameters = _calls(directory)
+    # Simulated twice: what was in flight, or in the last half second, 2 ms a call and 2 workers.
+    again = sum(count - 1 for count in collections.Counter(parameters).values())
+    assert again == 0 if where != "simulation" else again < 250
+    assert all(_gone(pid) for pid in set(pids))
+    assert not list(directory.rglob("*.parts"))
+    assert not list(directory.rglob(".*"))
+
+
+def test_an_interrupt_leaves_a_run_to_resume_and_no_process(tmp_path, undisturbed):
+    """Ctrl-C in the middle of simulations that hang."""
+    directory = tmp_path / "run"
+    running = subprocess.Popen(
+        [sys.executable, SCRIPT, directory, "wait"], stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while (
+        not list(directory.rglob("00_proposal.npz")) or not directory.with_suffix(".calls").exists()
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    time.sleep(1.0)
+    running.send_signal(signal.SIGINT)
+    assert "KeyboardInterrupt" in running.communicate(timeout=20)[1]
+    assert all(_gone(pid) for pid in set(_calls(directory)[0]))
+    assert _run(directory) == (0, undisturbed)
+
+
+def line(p):
+    if p["a"] > 1.8:
+        raise ValueError("too steep")
+    return p["a"] * GRID + p["b"]
+
+
+def _retrieval(simulator=line, value=0.7, **changes):
+    observation = fp.Observation(value * GRID + 0.2, 0.05 * np.ones(6))
+    return fp.Retrieval(simulator, PRIORS, observation, **{**SMALL, "pool": 1, **changes})
+
+
+def test_a_round_is_filled_up_with_fresh_draws(tmp_path):
+    record = _retrieval().run(2, 200, directory=tmp_path / "run", progress=False).record
+    for info in record.rounds:
+        assert info.simulations - info.failures == 200
+    assert 0 < record.rounds[0].failures < 40  # one in 20 of the prior
+    with np.load(tmp_path / "run" / "simulations" / "round_01.npz") as stored:
+        texts = stored["failure_texts"]
+        assert len(texts) == len(stored["failed_rows"]) == record.rounds[0].failures
+        assert all(text.startswith("ValueError: too steep") for text in texts)
+        assert (stored["theta"][stored["failed_rows"], 0] > 1.8).all()
+        assert np.isnan(stored["spectra"][stored["failed_rows"]]).all()
+    expected = record.rounds[0].failures / record.rounds[0].simulations
+    assert record.excluded_share == expected
+
+
+def test_a_run_stopped_by_failures_goes_on_once_they_are_mended(tmp_path):
+    broken = tmp_path / "broken"
+    broken.touch()
+
+    class Model:
+        def fingerprint(self):
+            return "the same"
+
+        def __call__(self, p):
+            with open(tmp_path / "calls", "a") as file:
+                file.write("x")
+            if broken.exists() and p["b"] > -0.5:
+                raise OSError("no opacities")
+            return p["a"] * GRID + p["b"]
+
+    with pytest.raises(SimulatorError, match="no opacities"):
+        _retrieval(Model()).run(1, 200, directory=tmp_path / "run", progress=False)
+    tried = len((tmp_path / "calls").read_text())
+    (piece,) = (tmp_path / "run" / "simulations").rglob("000000.npz")
+    with np.load(piece) as kept:
+        good = len(kept["rows"])
+        assert 0 < good < tried
+        assert np.isfinite(kept["spectra"]).all()
+    broken.unlink()
+    run = _retrieval(Model()).run(1, 200, directory=tmp_path / "run", resume=True, progress=False)
+    assert run.record.rounds[0].failures == 0
+    assert len((tmp_path / "calls").read_text()) == tried + 200 - good
+
+
+def test_a_smaller_share_of_failures_can_be_asked_for():
+    pool = fp.Pool(1, most_failures=0.01)
+    with pytest.raises(SimulatorError, match=r"\d+ of 200 simulations failed.*too steep"):
+        _retrieval(pool=pool).run(1, 200, progress=False)
+
+
+def test_rounds_are_added_to_a_finished_run(tmp_path):
+    first = _retrieval().run(1, 200, directory=tmp_path, progress=False)
+    longer = _retrieval().run(2, 200, directory=tmp_path, resume=True, progress=False)
+    assert longer.record.rounds[0].training == first.record.rounds[0].training
+    again = _retrieval().run(2, 200, directory=tmp_path, resume=True, progress=False)
+    np.testing.assert_array_equal(longer.sample(5), again.sample(5))
+
+
+def test_prior_simulations_of_another_run_are_taken_over(tmp_path):
+    other = _retrieval().run(1, 150, directory=tmp_path / "other", progress=False)
+    assert other.record.rounds[0].simulations >= 150
+    calls = tmp_path / "calls"
+
+    def propose(self, theta, rows):
+        calls.write_text(f"{len(rows)}")
+        return stream(self, theta, rows)
+
+    stream = fp.Retrieval._simulate
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fp.Retrieval, "_simulate", propose)
+        run = _retrieval(value=0.5).run(
+            1, 200, directory=tmp_path / "run", reuse=tmp_path / "other", progress=False
+        )
+    info = run.record.rounds[0]
+    assert info.simulations - info.failures == 200
+    assert int(calls.read_text()) < 60
+    # Of its own observation, whose posterior has means 0.5 and 0.2 and deviations 0.03 and 0.02.
+    corrected = run.importance_sample(1000)
+    assert corrected.ess > 50
+    assert np.abs(corrected.sample(5000).mean(axis=0) - [0.5, 0.2]).max() < 5 * 0.03 / 50**0.5
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"parameters": {"a": (-1.0, 2.0), "b": (-1.0, 1.0)}}, "its parameters are not those"),
+        ({"simulator": lambda p: 2 * line(p)}, "its simulator are not those"),
+        ({"observation": fp.Observation(np.ones(5), np.ones(5))}, "its channels are not those"),
+    ],
+)
+def test_prior_simulations_of_another_problem_are_refused(tmp_path, change, message):
+    _retrieval().run(1, 100, directory=tmp_path, progress=False)
+    settings = {
+        "simulator": line, "parameters": PRIORS,
+        "observation": fp.Observation(GRID, 0.05 * np.ones(6)), **SMALL, **change,
+    }  # fmt: skip
+    with pytest.raises(RunDirectoryError, match=message):
+        fp.Retrieval(**settings).run(1, 100, reuse=tmp_path, progress=False)
+
+
+def test_simulations_that_others_follow_from_are_not_replaced_unseen(tmp_path):
+    """A damaged first round, of a simulator that draws at random, comes out otherwise."""
+
+    def noisy(p):
+        return p["a"] + np.random.default_rng().normal(size=6)
+
+    def run(resume):
+        observation = fp.Observation(np.full(6, 0.5))
+        retrieval = fp.Retrieval(noisy, {"a": fp.Normal(0, 1)}, observation, **SMALL, pool=1)
+        return retrieval.run(2, 200, directory=tmp_path, resume=resume, progress=False)
+
+    run(False)
+    (tmp_path / "simulations" / "round_01.npz").write_bytes(b"PK")
+    with pytest.warns(UserWarning, match="set aside") as caught:
+        run(True)
+    assert [str(w.message).partition(" is")[0].rpartition("/")[2] for w in caught] == [
+        "round_01.npz", "round_01.npz", "round_02.npz", "round_02.npz"
+    ]  # fmt: skip
+
+
+def test_a_collected_piece_is_not_simulated_again(tmp_path):
+    store = simulations.RunDirectory(tmp_path, {"simulations": [4]}, resume=False)
+    theta = np.arange(8.0).reshape(4, 2)
+    asked = []
+
+    def run(theta, rows):
+        asked.append(rows.tolist())
+        for row in rows[:2]:
+            yield simulations.Finished(np.array([row]), theta[[row]], {})
+        if len(asked) == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        simulations.collect(store, "x", theta, 2, run)
+    result = simulations.collect(store, "x", theta, 2, run)
+    assert asked == [[0, 1, 2, 3], [2, 3]]
+    np.testing.assert_array_equal(result.spectra, theta)
