@@ -21,6 +21,8 @@ def settings(lines):
 
 def observed(path):
     for line in open(path):
+        if not line.strip():
+            continue  # in the middle of a file, ARCiS would take the row before it twice
         try:
             yield [float(field.replace("d", "e")) for field in line.split()[:3]]
         except ValueError:

@@ -244,7 +244,7 @@ def test_parameters_set_their_order(make):
 
 def test_the_example_of_the_docs(tmp_path, monkeypatch):
     """The script and the Python block of the page, as they stand."""
-    blocks = re.findall(r"```(\w+)\n(.*?)```", (DOCS / "command.md").read_text(), re.DOTALL)
+    blocks = re.findall(r"```(\w+)\n(.*?)```", (DOCS / "command.md").read_text("utf-8"), re.DOTALL)
     (script,) = (text for kind, text in blocks if kind == "py")
     program = tmp_path / "slab"
     program.write_text(script.replace("/usr/bin/env python3", sys.executable))

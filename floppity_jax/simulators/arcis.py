@@ -147,7 +147,7 @@ class ARCiS:
         Files that the input file names, other than observations, are not looked into.
         """
         observed = {
-            name: (file.read_text(errors="replace"), kind)
+            name: (file.read_text("utf-8", errors="replace"), kind)
             for name, (file, kind) in self._input.observations.items()
         }
         program = self.executable, os.path.getsize(self.executable)
@@ -253,8 +253,9 @@ class ARCiS:
                 except (OSError, SimulatorError) as error:
                     results[row] = f"{model.name}: {error}. {reason}"
         if not results:
-            return dict.fromkeys(models, f"ARCiS began no model. {reason}")
-        if failures := [result for result in results.values() if isinstance(result, str)]:
+            results = dict.fromkeys(models, f"ARCiS began no model. {reason}")
+        failures = {result: None for result in results.values() if isinstance(result, str)}
+        if failures:
             (folder / "failures.txt").write_text("\n\n".join(failures), encoding="utf-8")
         else:
             shutil.rmtree(folder, ignore_errors=True)

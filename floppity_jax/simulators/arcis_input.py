@@ -72,24 +72,29 @@ class _Line(NamedTuple):
     value: str
 
     def text(self) -> str:
-        quote = self.value[:1]
-        if quote not in ("'", '"'):
-            return self.value
-        if len(self.value) < 2 or self.value[-1] != quote:
+        value = self.value.strip()
+        if value[:1] not in ("'", '"'):
+            return value
+        if len(value) < 2 or value[-1] != value[0]:
             raise self.refused("must end with its closing quote", "Put comments on their own line.")
-        return self.value[1:-1]
+        return value[1:-1].strip()
 
     def name(self) -> str:
-        return (re.split(r"[\s,;/]", self.text().strip()) or [""])[0]
+        return re.split(r"[\s,;/]", self.text())[0]
+
+    def file(self) -> str:
+        if self.value[:1] == " ":  # ARCiS takes the blank for a part of the name
+            raise self.refused("must follow the = at once", "Take the blank out.")
+        return self.text()
 
     def real(self) -> float:
-        found = _NUMBER.match(self.text().strip())
+        found = _NUMBER.match(self.text())
         if found is None:
             raise self.refused("must be a number", "Write it as Fortran does, as in 1d-3.")
         return fortran_float(found.group())
 
     def logical(self) -> bool:
-        found = _LOGICAL.match(self.text().strip())
+        found = _LOGICAL.match(self.text())
         if found is None:
             raise self.refused("must be .true. or .false.", "Correct the input file.")
         return found.group(1).lower() == "t"
@@ -128,7 +133,7 @@ def _lines(text: str, name: str) -> Iterator[_Line]:
         stem = key.rstrip("0123456789")
         index = int(key[len(stem) :] or 1) or 1  # no number and 0 both mean 1
         subkey = subkey.rstrip("0123456789") if stem in ("fitpar", "retpar", "obs") else subkey
-        yield _Line(f"line {number} of {name}", stem, index, subkey, value.strip())
+        yield _Line(f"line {number} of {name}", stem, index, subkey, value)
 
 
 def _parameters(lines: list[_Line], path: pathlib.Path) -> tuple[Parameter, ...]:
@@ -212,7 +217,7 @@ def _observations(
         )  # fmt: skip
     found = {}
     for index, line in sorted(files.items()):
-        file = path.absolute().parent / line.text().strip()
+        file = path.absolute().parent / line.file()
         if line.subkey != "file" or not file.is_file():
             raise line.refused(
                 f"must have a file that exists, relative to {path.absolute().parent}",
@@ -228,13 +233,20 @@ def read_spectrum(path: pathlib.Path, name: str, unit: str) -> tuple[Observation
     The columns are wavelength [um], value, error and, optionally, resolution and the exponent of
     the bin's shape. Lines that are no numbers are titles, and passed over.
     """
-    rows = []
-    for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1):
+    rows: list[list[float]] = []
+    blank = False
+    for number, line in enumerate(path.read_text("utf-8", errors="replace").split("\n"), start=1):
+        blank |= not line.strip()
         fields = [fortran_float(field) for field in _leading_numbers(line)]
         if fields and len(fields) < 3:
             raise InvalidInput(
                 f"line {number} of {path}", line, "must hold wavelength, value and error",
                 "Complete it, or put a # before it.",
+            )  # fmt: skip
+        if fields and blank:
+            raise InvalidInput(
+                f"line {number} of {path}", line, "must have no blank line above it",
+                "ARCiS takes the row above a blank line twice: take blank lines out.",
             )  # fmt: skip
         if fields:
             rows.append([*fields[:4], *[np.nan] * (4 - len(fields))])
