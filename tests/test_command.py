@@ -140,7 +140,7 @@ def test_output_of_an_earlier_run_is_never_read(make):
         simulator({**THETA, "T": 2.0})
 
 
-def test_environment_stdin_and_process_group(make, monkeypatch):
+def test_environment_stdin_and_process_group(make, monkeypatch, tmp_path):
     monkeypatch.setenv("FROM_OUTSIDE", "kept")
     body = (
         "import os, sys; print(os.environ['FROM_OUTSIDE'], os.environ['MINE'], "
@@ -148,7 +148,15 @@ def test_environment_stdin_and_process_group(make, monkeypatch):
     )
     simulator = make(body, read=stdout, environment={"MINE": "$T"})
     ours = f"{os.getpgid(0)} {os.getsid(0)}"
-    assert simulator(THETA) == f"kept $T '' {ours} None\n"
+    (tmp_path / "typed").write_text("typed")
+    saved = os.dup(0)
+    try:
+        with open(tmp_path / "typed") as typed:
+            os.dup2(typed.fileno(), 0)
+        assert simulator(THETA) == f"kept $T '' {ours} None\n"
+    finally:
+        os.dup2(saved, 0)
+        os.close(saved)
 
 
 def test_files_are_linked_or_copied(make, tmp_path):
