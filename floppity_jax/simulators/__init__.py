@@ -7,30 +7,39 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from floppity_jax.simulators.arcis import ARCiS
     from floppity_jax.simulators.base import batched, jax_batched, simulator_kind
     from floppity_jax.simulators.building import per_worker
+    from floppity_jax.simulators.columns import read_column
+    from floppity_jax.simulators.command import CommandSimulator
     from floppity_jax.simulators.floppity import from_floppity
     from floppity_jax.simulators.opacity import OpacityTable, read_opacities
     from floppity_jax.simulators.transmission import IsothermalTransmission
 
 _HOME = {
+    "ARCiS": "arcis",
+    "CommandSimulator": "command",
     "IsothermalTransmission": "transmission",
     "OpacityTable": "opacity",
     "batched": "base",
     "from_floppity": "floppity",
     "jax_batched": "base",
     "per_worker": "building",
+    "read_column": "columns",
     "read_opacities": "opacity",
     "simulator_kind": "base",
 }
 
 __all__ = [
+    "ARCiS",
+    "CommandSimulator",
     "IsothermalTransmission",
     "OpacityTable",
     "batched",
     "from_floppity",
     "jax_batched",
     "per_worker",
+    "read_column",
     "read_opacities",
     "simulator_kind",
 ]

@@ -16,6 +16,7 @@ def from_floppity(
     *,
     names: Sequence[str],
     observation: Any = None,
+    batch: int = 1,
     **kwargs: Any,
 ) -> "FloppitySimulator":
     """Turn a FlopPITy simulator into one of ours.
@@ -34,6 +35,9 @@ def from_floppity(
         What ``function`` gets as ``obs``: one `floppity_jax.Observation` (passed under key 0, as
         FlopPITy numbers its first file), a mapping from key to observation or to an array
         (channels, >= 3), or None where ``function`` does not look at it.
+    batch
+        Parameter sets that ``function`` gets in a call, at most. Give 64, say, where it computes
+        many about as fast as one; a batch is kept, and fails, as a whole.
     **kwargs
         Passed on to ``function`` (FlopPITy's ``simulator_kwargs``). ``thread`` is 0 unless given:
         a simulator that names its scratch files by thread needs a folder for each process.
@@ -47,9 +51,10 @@ def from_floppity(
     Raises
     ------
     InvalidInput
-        Where names repeat or are lacking, or an observation has no wavelengths.
+        Where names repeat or are lacking, an observation has no wavelengths, or ``batch`` is no
+        whole number above 0.
     """
-    return FloppitySimulator(function, names, observation, kwargs)
+    return batched(FloppitySimulator(function, names, observation, kwargs), size=batch)
 
 
 @batched
