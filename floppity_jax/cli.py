@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import importlib.resources
 import pathlib
 import shutil
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import floppity_jax
 from floppity_jax.errors import FloppityError, RunDirectoryError
 from floppity_jax.store import MANIFEST
 
+if TYPE_CHECKING:
+    from floppity_jax.config import Setup
+
 CONFIG = "config.toml"
 RESULT = "posterior.nc"
+
+
+class Stopped(KeyboardInterrupt):
+    """An interrupt that says what to do next."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,8 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FloppityError as error:
         print(f"floppity-jax: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("\nfloppity-jax: stopped. What was finished is kept.", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(f"\nfloppity-jax: {interrupt or 'stopped'}", file=sys.stderr)
         return 130
     return 0
 
@@ -52,8 +61,13 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     demo.set_defaults(command=_demo)
 
-    resume = commands.add_parser("resume", help="go on with a run that was interrupted")
+    resume = commands.add_parser(
+        "resume", help="go on with a run that was interrupted, or add rounds to one that ended"
+    )
     resume.add_argument("directory", type=pathlib.Path, metavar="DIR", help="run directory")
+    resume.add_argument(
+        "--rounds", type=int, metavar="N", help="rounds in all (default: as many as before)"
+    )
     resume.set_defaults(command=_resume)
 
     report = commands.add_parser("report", help="print the table and draw the figures of a run")
@@ -96,28 +110,34 @@ def _resume(options: argparse.Namespace) -> None:
     from floppity_jax import config
     from floppity_jax.store import read_manifest
 
-    read_manifest(options.directory)
-    _finish(config.load(options.directory / CONFIG), options.directory, resume=True)
+    counts = read_manifest(options.directory)["configuration"]["simulations"]
+    setup = config.load(options.directory / CONFIG)
+    rounds = len(counts) if options.rounds is None else options.rounds
+    counts = counts[:rounds] + counts[-1:] * (rounds - len(counts))
+    run = dataclasses.replace(setup.run, rounds=rounds, simulations=counts)
+    _finish(dataclasses.replace(setup, run=run), options.directory, resume=True)
 
 
-def _finish(setup: object, output: pathlib.Path, *, resume: bool) -> None:
+def _finish(setup: Setup, output: pathlib.Path, *, resume: bool) -> None:
     """Run, correct, save and report."""
-    from floppity_jax.config import Setup
-
-    assert isinstance(setup, Setup)
     run = setup.run
-    posterior = setup.retrieval.run(
-        run.rounds,
-        run.simulations,
-        seed=run.seed,
-        directory=output,
-        resume=resume,
-        progress=True,
-        stop="converged" if run.stop is not None else None,
-        configuration=setup.text,
-    )
-    if run.importance_samples:
-        posterior = posterior.importance_sample(run.importance_samples, seed=run.seed)
+    try:
+        posterior = setup.retrieval.run(
+            run.rounds,
+            run.simulations,
+            seed=run.seed,
+            directory=output,
+            resume=resume,
+            progress=True,
+            stop="converged" if run.stop is not None else None,
+            configuration=setup.text,
+        )
+        if run.importance_samples:
+            posterior = posterior.importance_sample(run.importance_samples, seed=run.seed)
+    except KeyboardInterrupt:
+        raise Stopped(
+            f"stopped. What was simulated is kept: go on by floppity-jax resume {output}."
+        ) from None
     posterior.save(output / "posterior.npz")
     posterior.to_datatree(seed=run.seed).to_netcdf(output / RESULT)
     _show(output)

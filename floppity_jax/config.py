@@ -17,6 +17,7 @@ from floppity_jax import priors, simulators
 from floppity_jax.errors import InvalidInput
 from floppity_jax.flows.config import FlowConfig
 from floppity_jax.observation import Observation, read_observation
+from floppity_jax.pool import Pool
 from floppity_jax.retrieval import Retrieval
 from floppity_jax.training_config import TrainingConfig
 
@@ -45,6 +46,17 @@ class SimulatorSection:
     name: str
     star_radius: float | None = None
     cloud: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PoolSection:
+    """``[pool]``: the processes that run a simulator of your own. See `Pool`."""
+
+    workers: int | None = None
+    timeout: float | None = None
+    retries: int = 1
+    threads: int | None = 1
+    most_failures: float = 0.5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -103,7 +115,7 @@ def load(path: str | pathlib.Path) -> Setup:
         raise InvalidInput(
             "input file", str(path), f"must be TOML ({error})", "Mend that line."
         ) from None
-    sections = ("observation", "simulator", "parameters", "run", "flow", "training")
+    sections = ("observation", "simulator", "parameters", "run", "pool", "flow", "training")
     _refuse_unknown(tables, sections, "input file")
     for name, table in tables.items():
         if not isinstance(table, Mapping):
@@ -137,6 +149,7 @@ def load(path: str | pathlib.Path) -> Setup:
         flow=_read(FlowConfig, tables.get("flow", {}), "flow"),
         training=_read(TrainingConfig, tables.get("training", {}), "training"),
         method=typing.cast(Any, run.method),
+        pool=Pool(**dataclasses.asdict(_read(PoolSection, tables.get("pool", {}), "pool"))),
     )
     module = path.parent / f"{forward.name.partition(':')[0]}.py"
     files = (data, module) if module.is_file() else (data,)

@@ -84,7 +84,7 @@ def _describe(tree: xarray.DataTree, posterior: Posterior) -> None:
         seed=record.seed,
         simulator_calls=record.simulator_calls,
         configuration=record.configuration,
-        **({"misfit": record.rounds[-1].misfit} if record.rounds else {}),
+        **_of_rounds(record),
         **{f"seconds_{work}": seconds for work, seconds in record.seconds.items()},
     )
     if isinstance(posterior, ImportancePosterior):
@@ -96,6 +96,17 @@ def _describe(tree: xarray.DataTree, posterior: Posterior) -> None:
             pareto_k=posterior.pareto_k,
             reduced_chi2_best=posterior.reduced_chi2_best(),
         )
+
+
+def _of_rounds(record: RunRecord) -> dict[str, float]:
+    """Say what the rounds tell of the whole run, where they are known."""
+    if not record.rounds:
+        return {}
+    return {
+        "misfit": record.rounds[-1].misfit,
+        "simulator_failures": sum(r.failures for r in record.rounds),
+        "prior_share_excluded": record.excluded_share,
+    }
 
 
 def _rounds(record: RunRecord) -> xarray.Dataset:

@@ -14,6 +14,7 @@ import numpy as np
 
 from floppity_jax.child import Job, cancel, run_chunk
 from floppity_jax.errors import InvalidInput, SimulatorError
+from floppity_jax.fingerprint import fingerprint
 from floppity_jax.pool import Pool
 from floppity_jax.worker import Outcome
 
@@ -33,8 +34,9 @@ def run_in_engine(
 ) -> Progress:
     """Run calls in an engine, a chunk of them at a time, and yield them as they end."""
     executor = pool.engine()
-    setup = (sys.path, _pickled(simulator))
-    token = hashlib.sha256(setup[1]).hexdigest()
+    setup = (list(sys.path), _pickled(simulator))
+    # What is pickled of a module's function is its name alone: its source counts too.
+    token = hashlib.sha256(repr((setup, fingerprint(simulator))).encode()).hexdigest()
     job = Job(token, uuid.uuid4().hex, pool.timeout, pool.retries, pool.threads, None)
     slots = pool.slots()
     waiting: Calls = calls

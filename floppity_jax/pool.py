@@ -21,7 +21,8 @@ class Pool:
     executor : concurrent.futures.Executor, optional
         An engine that already runs (Dask's ``client.get_executor()``, ``mpi4py.futures``, ...),
         instead of local processes. It is used, never shut down. Each of its threads starts one
-        process, on its own machine, for the simulator to run in.
+        process, on its own machine, for the simulator to run in. The processes stay for the next
+        run of the same simulator: after a change in a module that it uses, take a new engine.
     timeout : float, optional
         Seconds that a simulation may take. One that takes longer is ended, with all that it
         started, and counts as failed. No limit unless given.

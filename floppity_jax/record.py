@@ -84,8 +84,9 @@ class RunRecord:
 
     @property
     def excluded_share(self) -> float:
-        """Share of the prior in which the simulator fails, and which is left out of it.
+        """Share of the prior in which the simulator fails: the posterior's prior is without it.
 
+        The evidence is that of the whole prior, with no likelihood there.
         Estimated from the first round, whose parameters are drawn from the whole prior; NaN where
         the record holds no rounds.
         """

@@ -23,7 +23,8 @@ def summary_table(datatree: xarray.DataTree) -> str:
     ----------
     datatree
         With the group ``posterior``. Of these attributes, each that is there has its line:
-        ``reduced_chi2_best``, ``simulator_calls``, ``seconds_simulating``,
+        ``reduced_chi2_best``, ``simulator_calls``, ``simulator_failures`` with
+        ``prior_share_excluded``, ``seconds_simulating``,
         ``seconds_compiling``, ``seconds_training``, ``seconds_sampling``, ``log_evidence`` with
         ``log_evidence_error``, ``importance_efficiency`` and ``pareto_k``.
 
@@ -97,6 +98,9 @@ def _facts(datatree: xarray.DataTree) -> list[tuple[str, str]]:
         facts.append(("Pareto k of the weights", f"{known['pareto_k']:.2f}{verdict}"))
     if "simulator_calls" in known:
         facts.append(("simulator calls", f"{int(known['simulator_calls']):,}"))
+    if known.get("simulator_failures"):
+        share = f"{known['prior_share_excluded']:.2g} of the prior is left out"
+        facts.append(("failed simulations", f"{int(known['simulator_failures']):,}; {share}"))
     spent = [(work, known[f"seconds_{work}"]) for work in _WORK if f"seconds_{work}" in known]
     facts += [(f"seconds {work}", f"{seconds:.1f}") for work, seconds in spent]
     return facts

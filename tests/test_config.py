@@ -48,6 +48,10 @@ components = 4
 
 [training]
 max_epochs = 5
+
+[pool]
+workers = 1
+timeout = 30
 """
 
 
@@ -95,6 +99,8 @@ def test_every_table_reaches_the_retrieval(folder):
     assert retrieval.training == fp.TrainingConfig(max_epochs=5)
     assert setup.run == config.RunSection(rounds=1, simulations=200, importance_samples=200, seed=5)
     assert setup.text == SETUP
+    assert retrieval.pool.timeout == 30
+    assert (retrieval.pool.slots(), retrieval.pool.retries) == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -126,6 +132,8 @@ def test_every_table_reaches_the_retrieval(folder):
         ("low = -2, high = 2", "low = 2, high = -2", r"Uniform = \(2, -2\).*reversed"),
         ("[-2.0, 2.0]", "[-2.0]", r"parameters\['slope'\]"),
         ("[-2.0, 2.0]", '"nothing"', r"parameters\['slope'\] = 'nothing'.*tied"),
+        ("workers = 1", "workers = 0", "workers = 0: workers must be a whole number"),
+        ("timeout = 30", "time_limit = 30", r"pool: key = 'time_limit'.*Did you mean 'timeout'\?"),
         ("[run]", "[run", "must be TOML"),
     ],
 )
@@ -178,17 +186,6 @@ def test_errors_are_one_line_and_exit_2(folder, capsys):
         assert "holds no run" in capsys.readouterr().err
 
 
-@pytest.fixture
-def fresh_workers():
-    """Local processes that start in this test, as from a shell, and end with it."""
-    import loky
-
-    loky.get_reusable_executor(max_workers=1).shutdown(wait=True)
-    yield
-    loky.get_reusable_executor(max_workers=1).shutdown(wait=True)
-
-
-@pytest.mark.usefixtures("fresh_workers")
 def test_a_run_from_end_to_end(folder, capsys, monkeypatch):
     output = folder / "out" / "run"
     assert cli.main(["run", str(folder / "setup.toml"), "--output", str(output)]) == 0
@@ -239,6 +236,21 @@ def test_a_run_from_end_to_end(folder, capsys, monkeypatch):
     again = fp.load_posterior(output / "posterior.npz")
     np.testing.assert_array_equal(again.draws, posterior.draws)
     np.testing.assert_array_equal(again.log_weights, posterior.log_weights)
+
+    # More rounds than the file says, and they stay.
+    for arguments in (["--rounds", "2"], []):
+        assert cli.main(["resume", str(output), *arguments]) == 0
+        with xarray.open_datatree(output / "posterior.nc") as tree:
+            assert tree["rounds"]["simulations"].values.tolist() == [200, 200]
+
+
+def test_an_interrupt_says_how_to_go_on(folder, capsys, monkeypatch):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fp.Retrieval, "run", interrupt)
+    assert cli.main(["run", str(folder / "setup.toml"), "--output", str(folder / "run")]) == 130
+    assert f"go on by floppity-jax resume {folder / 'run'}" in capsys.readouterr().err
 
 
 def test_report_of_a_run_that_has_not_ended(tmp_path, capsys):

@@ -4,6 +4,8 @@ import collections
 import concurrent.futures
 import ctypes
 import functools
+import importlib
+import linecache
 import os
 import pathlib
 import signal
@@ -204,6 +206,24 @@ def test_a_simulator_is_set_up_once_in_each_process(tmp_path, make):
     for _ in range(2):
         _good(simulate(make(tmp_path), _rows(30), OBSERVATION, pool), [])
     assert len(set(_counted(tmp_path, "set_up"))) == len(_counted(tmp_path, "set_up")) <= 2
+
+
+def test_a_simulator_whose_source_has_changed_is_set_up_anew(tmp_path, monkeypatch):
+    """Processes that stay must not go on with the old one; modules travel by their name."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    pool = Pool(1)
+    for factor in (1, 2):
+        (tmp_path / "edited_model.py").write_text(
+            f"def spectrum(p): return [{factor} * p['i']] * 3\n"
+        )
+        monkeypatch.delitem(sys.modules, "edited_model", raising=False)
+        importlib.invalidate_caches()
+        linecache.checkcache()
+        spectrum = importlib.import_module("edited_model").spectrum
+        result = simulate(spectrum, _rows(3), OBSERVATION, pool)
+        assert result.spectra[:, 0].tolist() == [0, factor, 2 * factor]
+    monkeypatch.delitem(sys.modules, "edited_model")
 
 
 def test_a_simulator_that_cannot_be_set_up_says_why():

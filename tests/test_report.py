@@ -82,6 +82,15 @@ def test_table_reports_what_is_known(tree):
     ]
 
 
+def test_table_says_what_failures_leave_out(tree):
+    tree.attrs.update(simulator_failures=123, prior_share_excluded=0.0512)
+    assert report.summary_table(tree).splitlines()[-1] == (
+        "failed simulations  123; 0.051 of the prior is left out"
+    )
+    tree.attrs["simulator_failures"] = 0
+    assert "failed" not in report.summary_table(tree)
+
+
 @pytest.mark.parametrize("k", [0.7, 1.3, np.inf, np.nan])
 def test_table_warns_of_weights_that_cannot_be_trusted(tree, k):
     tree.attrs["pareto_k"] = k
