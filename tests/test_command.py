@@ -212,7 +212,6 @@ def test_fingerprint_follows_what_the_output_depends_on(make, tmp_path):
         ({"number_format": "no number"}, "must be a format"),
         ({"scratch": "/lacking"}, "must be a folder"),
         ({"timeout": 0}, "above 0 seconds"),
-        ({"read": lambda folder: 0}, "must pickle"),
         ({"read": 3}, "must be callable"),
     ],
 )

@@ -1,10 +1,7 @@
 """Any executable as a simulator: input files from templates, output through a reader."""
 
-import hashlib
-import inspect
 import os
 import pathlib
-import pickle
 import shutil
 import string
 import tempfile
@@ -12,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from floppity_jax.errors import InvalidInput, SimulatorError
+from floppity_jax.fingerprint import fingerprint
 from floppity_jax.simulators.process import (
     LOGS,
     check_given,
@@ -46,8 +44,7 @@ class CommandSimulator:
         No shell reads it. Relative paths in the arguments are relative to the working folder.
     read : callable
         Takes the working folder (`pathlib.Path`) and returns the spectrum, an array (channels,),
-        or a mapping from dataset name to such arrays; it may raise. It must pickle, as
-        `read_column` does.
+        or a mapping from dataset name to such arrays; it may raise.
     inputs : mapping of str to str or path
         From the name of an input file, relative to the working folder, to its template: a text,
         or the path of a file that holds it. ``$name`` and ``${name}`` stand for the parameters;
@@ -111,8 +108,12 @@ class CommandSimulator:
         self.parameters = self._check_placeholders(parameters)
         self.number_format = number_format
         self._check_format()
+        if not callable(read):
+            raise InvalidInput(
+                "read", read, "must be callable with the working folder",
+                "For example read_column('spectrum.txt', 1).",
+            )  # fmt: skip
         self.read = read
-        self._reader = _identify(read)
         self.environment = dict(environment or {})
         self.scratch = check_scratch(scratch)
         self.timeout = check_timeout(timeout)
@@ -189,7 +190,7 @@ class CommandSimulator:
         files = {"": self.executable, **self.files}
         sizes = {name: (file, os.path.getsize(file)) for name, file in files.items()}
         settings = [
-            self.arguments, self.inputs, self.parameters, sizes, self.copy, self._reader,
+            self.arguments, self.inputs, self.parameters, sizes, self.copy, fingerprint(self.read),
             self.number_format, self.environment,
         ]  # fmt: skip
         return hash_of(settings)
@@ -266,24 +267,3 @@ def _template(name: str, given: _Path) -> str:
             f"inputs[{name!r}]", os.fspath(given), f"must be readable ({error.strerror})",
             "Give the path of a template, or its text as a str.",
         ) from None  # fmt: skip
-
-
-def _identify(read: Callable[[pathlib.Path], Any]) -> str:
-    """Text that changes where the reader does; InvalidInput where it does not travel."""
-    try:
-        state = pickle.dumps(read)
-    except Exception as error:
-        raise InvalidInput(
-            "read", read, f"must pickle ({error})",
-            "Workers run it: define it in a module, and bind its options by functools.partial.",
-        ) from None  # fmt: skip
-    if not callable(read):
-        raise InvalidInput(
-            "read", read, "must be callable with the working folder",
-            "For example read_column('spectrum.txt', 1).",
-        )  # fmt: skip
-    try:
-        source = inspect.getsource(read if inspect.isroutine(read) else type(read))
-    except (OSError, TypeError):
-        source = ""
-    return hashlib.sha256(state + source.encode()).hexdigest()
