@@ -9,14 +9,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from floppity_jax.simulators.base import batched, jax_batched, simulator_kind
     from floppity_jax.simulators.building import per_worker
+    from floppity_jax.simulators.combined import combine
     from floppity_jax.simulators.floppity import from_floppity
     from floppity_jax.simulators.opacity import OpacityTable, read_opacities
+    from floppity_jax.simulators.petitradtrans import PetitRADTRANS
+    from floppity_jax.simulators.picaso import PICASO
+    from floppity_jax.simulators.taurex import TauREx
     from floppity_jax.simulators.transmission import IsothermalTransmission
 
 _HOME = {
     "IsothermalTransmission": "transmission",
     "OpacityTable": "opacity",
+    "PICASO": "picaso",
+    "PetitRADTRANS": "petitradtrans",
+    "TauREx": "taurex",
     "batched": "base",
+    "combine": "combined",
     "from_floppity": "floppity",
     "jax_batched": "base",
     "per_worker": "building",
@@ -27,7 +35,11 @@ _HOME = {
 __all__ = [
     "IsothermalTransmission",
     "OpacityTable",
+    "PICASO",
+    "PetitRADTRANS",
+    "TauREx",
     "batched",
+    "combine",
     "from_floppity",
     "jax_batched",
     "per_worker",
