@@ -12,8 +12,12 @@ if TYPE_CHECKING:
     from floppity_jax.simulators.building import per_worker
     from floppity_jax.simulators.columns import read_column
     from floppity_jax.simulators.command import CommandSimulator
+    from floppity_jax.simulators.combined import combine
     from floppity_jax.simulators.floppity import from_floppity
     from floppity_jax.simulators.opacity import OpacityTable, read_opacities
+    from floppity_jax.simulators.petitradtrans import PetitRADTRANS
+    from floppity_jax.simulators.picaso import PICASO
+    from floppity_jax.simulators.taurex import TauREx
     from floppity_jax.simulators.transmission import IsothermalTransmission
 
 _HOME = {
@@ -21,7 +25,11 @@ _HOME = {
     "CommandSimulator": "command",
     "IsothermalTransmission": "transmission",
     "OpacityTable": "opacity",
+    "PICASO": "picaso",
+    "PetitRADTRANS": "petitradtrans",
+    "TauREx": "taurex",
     "batched": "base",
+    "combine": "combined",
     "from_floppity": "floppity",
     "jax_batched": "base",
     "per_worker": "building",
@@ -35,7 +43,11 @@ __all__ = [
     "CommandSimulator",
     "IsothermalTransmission",
     "OpacityTable",
+    "PICASO",
+    "PetitRADTRANS",
+    "TauREx",
     "batched",
+    "combine",
     "from_floppity",
     "jax_batched",
     "per_worker",
