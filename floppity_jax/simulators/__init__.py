@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from floppity_jax.simulators.base import batched, jax_batched, simulator_kind
     from floppity_jax.simulators.building import per_worker
     from floppity_jax.simulators.columns import read_column
-    from floppity_jax.simulators.command import CommandSimulator
     from floppity_jax.simulators.combined import combine
+    from floppity_jax.simulators.command import CommandSimulator
     from floppity_jax.simulators.floppity import from_floppity
     from floppity_jax.simulators.opacity import OpacityTable, read_opacities
     from floppity_jax.simulators.petitradtrans import PetitRADTRANS

@@ -40,6 +40,10 @@ def summarise(units):
                 "highest": round(max(scores), 3),
                 "published_snpe_c": PUBLISHED[task][budget],
                 "observations": len(group),
+                "by_observation": {
+                    unit["observation"]: round(unit["c2st"], 4)
+                    for unit in sorted(group, key=lambda unit: unit["observation"])
+                },
                 "folds": min(len(unit["c2st_by_fold"]) for unit in group),
                 "seconds": round(statistics.fmean(unit["seconds"] for unit in group), 1),
             }
