@@ -98,11 +98,12 @@ def forget_failures(
 ) -> None:
     """Put a piece that holds the good spectra in the place of all pieces."""
     good = np.flatnonzero(np.isfinite(simulations.spectra).all(axis=1))
-    directory.drop_pieces(name)
     if len(good):
-        directory.add_piece(
+        directory.replace_pieces(
             name, _arrays([Finished(good, simulations.spectra[good], {})]), after=after
         )
+    else:
+        directory.drop_pieces(name)
 
 
 def fill_round(

@@ -133,7 +133,7 @@ def test_a_run_stopped_by_failures_goes_on_once_they_are_mended(tmp_path):
     with pytest.raises(SimulatorError, match="no opacities"):
         _retrieval(Model()).run(1, 200, directory=tmp_path / "run", progress=False)
     tried = len((tmp_path / "calls").read_text())
-    (piece,) = (tmp_path / "run" / "simulations").rglob("000000.npz")
+    (piece,) = (tmp_path / "run" / "simulations").rglob("00.parts/*.npz")
     with np.load(piece) as kept:
         good = len(kept["rows"])
         assert 0 < good < tried
@@ -237,3 +237,30 @@ def test_a_collected_piece_is_not_simulated_again(tmp_path):
     result = simulations.collect(store, "x", theta, 2, run)
     assert asked == [[0, 1, 2, 3], [2, 3]]
     np.testing.assert_array_equal(result.spectra, theta)
+
+
+def test_failures_are_forgotten_without_losing_spectra_where_there_is_no_room(
+    tmp_path, monkeypatch
+):
+    """The good spectra are written anew before the pieces that held them are removed."""
+    directory = simulations.RunDirectory(tmp_path, {"simulations": [4]}, resume=False)
+    theta = np.arange(8.0).reshape(4, 2)
+
+    def run(theta, rows):
+        yield simulations.Finished(np.arange(3), theta[:3], {})
+        yield simulations.Finished(np.array([3]), np.full((1, 2), np.nan), {3: "no opacities"})
+
+    result = simulations.collect(directory, "x", theta, 2, run)
+
+    def no_room(path, arrays):
+        raise RunDirectoryError("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("floppity_jax.store.write_arrays", no_room)
+        with pytest.raises(RunDirectoryError, match="no room"):
+            simulations.forget_failures(directory, "x", result, after="")
+    assert [len(piece["rows"]) for piece in directory.pieces("x")] == [4]
+    simulations.forget_failures(directory, "x", result, after="")
+    assert [piece["rows"].tolist() for piece in directory.pieces("x")] == [[0, 1, 2]]
+    directory.add_piece("x", {"rows": np.array([3])})
+    assert [piece["rows"].tolist() for piece in directory.pieces("x")] == [[0, 1, 2], [3]]
