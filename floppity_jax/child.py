@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -21,20 +22,24 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import floppity_jax
 from floppity_jax.errors import SimulatorError
-from floppity_jax.worker import Outcome, Parameters, receive, rows_of, send
+from floppity_jax.worker import IDLE, Outcome, Parameters, receive, send
 
-# Not "-m": what the worker defines must be importable under its name, to be pickled.
-START = "from floppity_jax.worker import main; main()"
+# Not "-m": what the worker defines must be importable under its name, to be pickled. "-P": the
+# working folder must not come before the package.
+HOME = str(pathlib.Path(floppity_jax.__file__).parents[1])
+START = f"import sys; sys.path.insert(0, {HOME!r}); from floppity_jax.worker import main; main()"
 SET_UP = 3600.0  # seconds that a simulator may take to set up
+LONG = 1.0  # seconds after which a chunk is handed back, done or not
 SETUPS = 4  # simulators that a process of an engine remembers
 LAST_WORDS = 400  # characters of a dead worker's output that are shown
 THREADS = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "NUMBA", "BLIS")
 # A child that met these would take itself for a rank of its parent's MPI job.
-MPI = ("PMI_", "PMIX_", "OMPI_", "MPI_LOCAL", "HYDI_")
-
+MPI = ("PMI_", "PMI2_", "PMIX_", "OMPI_", "MPI_LOCAL", "HYDI_", "MV2_", "PALS_", "I_MPI_")
 
 Setup = tuple[Sequence[str], bytes]  # search path for modules, and the pickled simulator
+Call = tuple[int, Parameters]  # spectra that a call is to return, and its parameters
 
 
 class Job(NamedTuple):
@@ -44,7 +49,7 @@ class Job(NamedTuple):
     ----------
     token : str
         Name of this simulator, different for each.
-    run : str
+    run_id : str
         Name of this run over parameters, which can be cancelled.
     timeout : float or None
         Seconds that one simulation may take.
@@ -57,7 +62,7 @@ class Job(NamedTuple):
     """
 
     token: str
-    run: str
+    run_id: str
     timeout: float | None
     retries: int
     threads: int | None
@@ -74,39 +79,28 @@ class Child:
     Raises
     ------
     SimulatorError
-        Where the simulator cannot be set up.
+        Where the process cannot be started, or the simulator not set up.
+    Lost
+        Where the process ends while the simulator is set up.
+    InterruptedError
+        Where the run was cancelled meanwhile.
     """
 
-    def __init__(self, token: str, setup: Setup, threads: int | None) -> None:
+    def __init__(self, token: str, run_id: str, setup: Setup, threads: int | None) -> None:
         self.token = token
-        self.run_name = ""
-        from_parent, self._requests = os.pipe()
-        self._replies, to_parent = os.pipe()
-        lifeline, held = os.pipe()
-        ends = (from_parent, to_parent, lifeline)
-        self._output = tempfile.TemporaryFile("a+b")  # noqa: SIM115 closed with the child
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", START, *map(str, ends)],
-            pass_fds=ends,
-            process_group=0,
-            stdin=subprocess.DEVNULL,
-            stdout=self._output,
-            stderr=self._output,
-            env=_environment(threads),
-        )
-        for end in ends:
-            os.close(end)
-        self._close = weakref.finalize(
-            self, _close, self._process, (self._requests, self._replies, held), self._output
-        )
-        _children.add(self)
+        self.run_id = run_id
+        self._start(threads)
+        _register(self)
+        self.used = time.monotonic()
         try:
             send(self._requests, setup)
-            error = receive(self._replies, SET_UP)
-        except (OSError, EOFError) as failure:
-            error = (
-                str(self._lost()) if not isinstance(failure, TimeoutError) else "no end in sight"
-            )
+            error = receive(self._replies, SET_UP, self.alive)
+        except TimeoutError:
+            error = f"it was not done after {SET_UP:g} s"
+        except (EOFError, BrokenPipeError):
+            loss = self._lost("while the simulator was set up")
+            self.close()
+            raise loss from None
         if error:
             self.close()
             raise SimulatorError(
@@ -114,7 +108,33 @@ class Child:
                 "what the simulator refers to, and must find it where this process does."
             )
 
-    def run(self, n: int, parameters: Parameters, timeout: float | None) -> list[Outcome]:
+    def _start(self, threads: int | None) -> None:
+        opened: list[int] = []
+        try:
+            for _ in range(3):
+                opened += os.pipe()
+            from_parent, self._requests, self._replies, to_parent, lifeline, held = opened
+            ends = (from_parent, to_parent, lifeline)
+            self._output = tempfile.TemporaryFile("a+b")  # noqa: SIM115 closed with the child
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-c", START, *map(str, ends)],
+                pass_fds=ends,
+                process_group=0,
+                stdin=subprocess.DEVNULL,
+                stdout=self._output,
+                stderr=self._output,
+                env=_environment(threads),
+            )
+        except OSError as error:
+            for pipe in opened:
+                os.close(pipe)
+            raise SimulatorError(f"no worker process could be started: {error}.") from error
+        for end in ends:
+            os.close(end)
+        pipes = (self._requests, self._replies, held)
+        self.close = weakref.finalize(self, _close, os.getpid(), self._process, pipes, self._output)
+
+    def run(self, n: int, parameters: Parameters, timeout: float | None) -> Outcome:
         """Run the simulator on ``n`` parameter sets in one call.
 
         Raises
@@ -124,101 +144,139 @@ class Child:
         TimeoutError
             Where it took too long.
         """
+        self._output.truncate(0)  # the last words of a worker are those of its last simulation
         try:
             send(self._requests, (n, parameters))
-            return receive(self._replies, timeout)
+            outcome = receive(self._replies, timeout, self.alive)
         except (EOFError, BrokenPipeError):
-            raise self._lost() from None
+            raise self._lost("") from None
+        self.used = time.monotonic()
+        return outcome
 
     def alive(self) -> bool:
-        """Whether it can be given work."""
+        """Whether its process runs."""
         return self._process.poll() is None
+
+    def fresh(self) -> bool:
+        """Whether it can be given work: it runs, and is not about to end for idleness."""
+        return self.alive() and time.monotonic() - self.used < IDLE - 60
 
     def stop(self) -> None:
         """End it, and all that it started; for any thread, its owner cleans up."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        _end(self._process)
 
-    def close(self) -> None:
-        """End it, and give back what it held."""
-        self._close()
-
-    def _lost(self) -> Lost:
-        code = self._process.wait()
+    def _lost(self, when: str) -> Lost:
+        try:
+            code = self._process.wait(timeout=1)
+        except subprocess.TimeoutExpired:  # it closed its pipes, and goes on
+            _end(self._process)
+            code = self._process.wait()
         cause = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
-        self._output.seek(0)
-        words = self._output.read()[-4 * LAST_WORDS :].decode(errors="replace").strip()
+        end = self._output.seek(0, os.SEEK_END)
+        self._output.seek(max(0, end - 4 * LAST_WORDS))
+        words = self._output.read().decode(errors="replace").strip()
         words = f"; last words: {words[-LAST_WORDS:]!r}" if words else ""
-        return Lost(f"the worker process was lost ({cause}{words})")
+        when = f" {when}" if when else ""
+        return Lost(f"the worker process was lost{when} ({cause}{words})")
 
 
+_lock = threading.Lock()  # guards the three below, which the threads of a process share
 _children: weakref.WeakSet[Child] = weakref.WeakSet()
-_mine = threading.local()  # .child: the one of this thread
 _setups: dict[str, Setup] = {}  # of the newest simulators, by token
 _cancelled: set[str] = set()
+_mine = threading.local()  # .child: the one of this thread
 
 
-def run_chunk(job: Job, calls: list[tuple[int, Parameters]]) -> list[Outcome] | None:
-    """Run in an engine: what came of the calls, in order, or None where the set-up is missing.
+def run_chunk(job: Job, calls: list[Call]) -> list[list[Outcome]] | None:
+    """Run in an engine: what came of the first calls, or None where the set-up is missing.
 
     Parameters
     ----------
     job
         The simulator.
     calls
-        Parameters of each call, and how many spectra it is to return. What came of a batch may
-        be one outcome, or one for each row.
+        One at least is run, then more until `LONG` has gone by. What comes of a batch is one
+        outcome, or where it went wrong one for each row.
     """
-    setup = job.setup or _setups.get(job.token)
-    if setup is None:
-        return None
-    if job.token not in _setups:
-        while len(_setups) >= SETUPS:
-            _setups.pop(next(iter(_setups)))
-        _setups[job.token] = setup
+    with _lock:
+        setup = job.setup or _setups.get(job.token)
+        if setup is None:
+            return None
+        if job.token not in _setups:
+            while len(_setups) >= SETUPS:
+                del _setups[next(iter(_setups))]
+            _setups[job.token] = setup
     job = job._replace(setup=setup)
-    return [outcome for n, parameters in calls for outcome in _run(job, n, parameters)]
+    outcomes: list[list[Outcome]] = []
+    start = time.monotonic()
+    for n, parameters in calls:
+        outcomes.append(_run(job, n, parameters))
+        if time.monotonic() - start > LONG:
+            break
+    return outcomes
 
 
-def cancel(run: str) -> None:
+def cancel(run_id: str) -> None:
     """Give up a run: end its children in this process, and start none for it again."""
-    _cancelled.add(run)
-    for child in list(_children):
-        if child.run_name == run:
-            child.stop()
+    with _lock:
+        _cancelled.add(run_id)
+        children = [child for child in _children if child.run_id == run_id]
+    for child in children:
+        child.stop()
+
+
+def _register(child: Child) -> None:
+    """Let `cancel` find a child, from before it is given anything to do."""
+    with _lock:
+        _children.add(child)
+        cancelled = child.run_id in _cancelled
+    if cancelled:
+        child.close()
+        raise InterruptedError("the run was cancelled")
 
 
 def _run(job: Job, n: int, parameters: Parameters) -> list[Outcome]:
     """Run one call, again where its child was lost; a batch that ends badly goes row by row."""
     start = time.perf_counter()
-    for attempt in range(1 + job.retries if n == 1 else 1):
-        child = _child(job)
+    for attempt in range(1 + job.retries):
         try:
-            return child.run(n, parameters, None if job.timeout is None else n * job.timeout)
+            child = _child(job)
+            outcome = child.run(n, parameters, None if job.timeout is None else n * job.timeout)
+            failure = outcome.error
+            break
         except TimeoutError:
             child.close()
             failure = f"took longer than the time limit of {job.timeout:g} s"
             break
         except Lost as loss:
-            child.close()
+            _drop_child()
             failure = f"{loss}, {attempt + 1} times" if attempt else str(loss)
-    if n > 1:
-        return [outcome for row in rows_of(n, parameters) for outcome in _run(job, 1, row)]
-    return [Outcome(1, None, failure, time.perf_counter() - start)]
+    if not failure:
+        return [outcome]
+    if n == 1:
+        return [Outcome(1, None, failure, time.perf_counter() - start)]
+    rows = ({name: column[i : i + 1] for name, column in parameters.items()} for i in range(n))
+    return [outcome for row in rows for outcome in _run(job, 1, row)]
 
 
 def _child(job: Job) -> Child:
     """Return the child of this thread, set up with the simulator of the job."""
-    if job.run in _cancelled:
-        raise InterruptedError("the run was cancelled")
     child: Child | None = getattr(_mine, "child", None)
-    if child is None or child.token != job.token or not child.alive():
-        if child is not None:
-            child.close()
+    if child is None or child.token != job.token or not child.fresh():
+        _drop_child()
         assert job.setup is not None
-        child = _mine.child = Child(job.token, job.setup, job.threads)
-    child.run_name = job.run
+        child = _mine.child = Child(job.token, job.run_id, job.setup, job.threads)
+    elif child.run_id != job.run_id:
+        child.run_id = job.run_id
+        _register(child)
     return child
+
+
+def _drop_child() -> None:
+    child = getattr(_mine, "child", None)
+    if child is not None:
+        child.close()
+    _mine.child = None
 
 
 def _environment(threads: int | None) -> Mapping[str, str]:
@@ -232,12 +290,20 @@ def _environment(threads: int | None) -> Mapping[str, str]:
     return environment
 
 
-def _close(process: subprocess.Popen[bytes], pipes: tuple[int, ...], output: Any) -> None:
+def _end(process: subprocess.Popen[bytes]) -> None:
+    # It may have ended by itself; macOS says EPERM of a group of zombies.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _close(
+    owner: int, process: subprocess.Popen[bytes], pipes: tuple[int, ...], output: Any
+) -> None:
+    """End a child, and give back what it held."""
+    if os.getpid() != owner:
+        return  # this is a fork of the owner, which may still need it
     for pipe in pipes:
         os.close(pipe)
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass  # it ended by itself, and left nothing behind
+    _end(process)
     process.wait()
     output.close()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
 import hashlib
+import itertools
 import queue
 import sys
 import uuid
@@ -22,7 +24,8 @@ CHUNK_SECONDS = 0.2  # of work handed over at a time, where simulations are fast
 TICK = 0.25  # seconds between signs of life
 
 Calls = Sequence[np.ndarray]  # rows of the parameters, for each call
-Progress = Generator[tuple[int, list[tuple[np.ndarray, Outcome]]], None, None]
+# Rows that were given out, and what has ended since.
+Ended = Generator[tuple[int, list[tuple[np.ndarray, Outcome]]], None, None]
 
 
 def run_in_engine(
@@ -31,23 +34,26 @@ def run_in_engine(
     kind: str,
     parameters: Mapping[str, np.ndarray],
     calls: Calls,
-) -> Progress:
+) -> Ended:
     """Run calls in an engine, a chunk of them at a time, and yield them as they end."""
-    executor = pool.engine()
+    executor, slots = pool.engine(), pool.slots()
     setup = (list(sys.path), _pickled(simulator))
     # What is pickled of a module's function is its name alone: its source counts too.
     token = hashlib.sha256(repr((setup, fingerprint(simulator))).encode()).hexdigest()
     job = Job(token, uuid.uuid4().hex, pool.timeout, pool.retries, pool.threads, None)
-    slots = pool.slots()
-    waiting: Calls = calls
+    waiting = collections.deque(calls)
     ended: queue.SimpleQueue[concurrent.futures.Future[Any]] = queue.SimpleQueue()
     running: dict[concurrent.futures.Future[Any], tuple[Calls, int]] = {}
-    seconds, chunk, started = 0.0, 1, 0  # of a call, lately; calls in a chunk; rows given out
+    seconds, size, started, submitted = 0.0, 1, 0, 0
 
-    def submit(chunk: Calls, tries: int, job: Job) -> None:
+    def submit(chunk: Calls, tries: int = 0, *, whole: bool = False) -> None:
+        nonlocal submitted
         arguments = [_call(kind, parameters, rows) for rows in chunk]
+        # The first of each worker brings the simulator along; it stays for the others.
+        bring = job._replace(setup=setup) if whole or submitted < slots else job
+        submitted += 1
         try:
-            future = executor.submit(run_chunk, job, arguments)
+            future = executor.submit(run_chunk, bring, arguments)
         except RuntimeError as error:  # broken, or shut down
             raise _broken(error) from error
         running[future] = (chunk, tries)
@@ -56,15 +62,15 @@ def run_in_engine(
     try:
         while waiting or running:
             while waiting and len(running) < 2 * slots:
-                part, waiting = waiting[:chunk], waiting[chunk:]
-                started += sum(map(len, part))
-                submit(part, 0, job)
+                chunk: Calls = [waiting.popleft() for _ in range(min(size, len(waiting)))]
+                started += sum(map(len, chunk))
+                submit(chunk)
             try:
                 future = ended.get(timeout=TICK)
             except queue.Empty:
                 yield started, []
                 continue
-            part, tries = running.pop(future)
+            chunk, tries = running.pop(future)
             try:
                 outcomes = future.result()
             except SimulatorError:
@@ -73,20 +79,25 @@ def run_in_engine(
                 raise _broken(error) from error
             except Exception as error:  # noqa: BLE001 the engine lost a worker
                 if tries < pool.retries:
-                    submit(part, tries + 1, job)
+                    submit(chunk, tries + 1)
                     continue
                 text = f"lost by the engine ({type(error).__name__}: {error}), {tries + 1} times"
-                outcomes = [Outcome(len(rows), None, text, 0.0) for rows in part]
+                outcomes = [[Outcome(len(rows), None, text, 0.0)] for rows in chunk]
             if outcomes is None:  # this worker has not seen the simulator yet
-                submit(part, tries, job._replace(setup=setup))
+                submit(chunk, tries, whole=True)
                 continue
-            seconds = max(seconds / 2, sum(o.seconds for o in outcomes) / len(part))
-            chunk = max(1, min(2 * chunk, int(CHUNK_SECONDS / max(seconds, 1e-6))))
-            yield started, list(_by_row(part, outcomes))
+            left = chunk[len(outcomes) :]  # for want of time
+            waiting.extendleft(reversed(left))
+            started -= sum(map(len, left))
+            took = [sum(o.seconds for o in call) for call in outcomes]
+            seconds = max(seconds / 2, sum(took) / len(took))
+            fair = len(waiting) // (2 * slots)
+            size = max(1, min(2 * size, int(CHUNK_SECONDS / max(seconds, 1e-6)), fair))
+            yield started, list(_by_row(chunk, outcomes))
     except BaseException:
         for future in running:
             future.cancel()
-        cancel(job.run)
+        cancel(job.run_id)
         raise
 
 
@@ -112,12 +123,12 @@ def _call(
     return len(rows), {name: column[rows] for name, column in parameters.items()}
 
 
-def _by_row(calls: Calls, outcomes: list[Outcome]) -> Iterator[tuple[np.ndarray, Outcome]]:
+def _by_row(chunk: Calls, outcomes: list[list[Outcome]]) -> Iterator[tuple[np.ndarray, Outcome]]:
     """Pair outcomes with their rows: those of a call, or where it ended badly, of each row."""
-    rows, start = np.concatenate(calls), 0
-    for outcome in outcomes:
-        yield rows[start : start + outcome.n], outcome
-        start += outcome.n
+    for rows, call in zip(chunk, outcomes, strict=False):
+        starts = itertools.accumulate((outcome.n for outcome in call), initial=0)
+        for start, outcome in zip(starts, call, strict=False):
+            yield rows[start : start + outcome.n], outcome
 
 
 def _broken(error: Exception) -> SimulatorError:

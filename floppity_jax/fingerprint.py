@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
+import os
 import types
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -35,14 +36,20 @@ def fingerprint(simulator: Callable[..., Any]) -> str:
 
 def digest(*arrays: np.ndarray | None) -> str:
     """Short text that changes where an array does."""
-    content = b"|".join(b"none" if a is None else np.ascontiguousarray(a).tobytes() for a in arrays)
-    return hashlib.sha256(content).hexdigest()[:12]
+    content = hashlib.sha256()
+    for a in arrays:
+        content.update(b"none" if a is None else f"{a.dtype}{a.shape}".encode())
+        if a is not None and a.size:
+            content.update(np.ascontiguousarray(a).data.cast("B"))
+    return content.hexdigest()[:12]
 
 
 def _describe(value: Any, depth: int) -> list[str]:
     """Say all that counts of a value."""
     if value is None or isinstance(value, bool | int | float | complex | str | bytes | np.generic):
         return [repr(value)]
+    if isinstance(value, os.PathLike):
+        return [os.fspath(value)]
     if isinstance(value, np.ndarray):
         return [str(value.dtype), str(value.shape), digest(value) if value.dtype != object else ""]
     if depth == 0:
@@ -50,6 +57,8 @@ def _describe(value: Any, depth: int) -> list[str]:
     inner = functools.partial(_describe, depth=depth - 1)
     if isinstance(value, Mapping):
         return ["{", *(text for k, v in value.items() for text in (repr(k), *inner(v))), "}"]
+    if isinstance(value, set | frozenset):
+        return ["{", *sorted("|".join(inner(v)) for v in value), "}"]
     if isinstance(value, list | tuple):
         return ["(", *(text for v in value for text in inner(v)), ")"]
     if isinstance(value, functools.partial):
@@ -58,10 +67,14 @@ def _describe(value: Any, depth: int) -> list[str]:
         return [*inner(value.__func__), *inner(value.__self__)]
     if isinstance(value, types.FunctionType):
         cells = [cell.cell_contents for cell in value.__closure__ or () if not _empty(cell)]
-        return [_source(value), *inner(cells), *inner(value.__defaults__ or ())]
+        return [_source(value), *inner(cells), *inner([value.__defaults__, value.__kwdefaults__])]
     if isinstance(value, type | types.ModuleType | types.BuiltinFunctionType):
         return [value.__name__]
-    return [_source(type(value)), *inner(getattr(value, "__dict__", {}))]
+    try:
+        state = value.__getstate__()  # as it travels: slots too, and no caches
+    except Exception:  # noqa: BLE001 what does not travel may still be told by its attributes
+        state = getattr(value, "__dict__", {})
+    return [_source(type(value)), *inner(state)]
 
 
 def _empty(cell: types.CellType) -> bool:

@@ -60,6 +60,12 @@ class Pool:
                 "executor", executor, "must be a concurrent.futures.Executor",
                 "For Dask, give client.get_executor().",
             )  # fmt: skip
+        context = getattr(executor, "_mp_context", None)
+        if context is not None and context.get_start_method() == "fork":
+            raise InvalidInput(
+                "executor", executor, "must not fork this process, in which JAX has threads",
+                "Give workers=4, or ProcessPoolExecutor(4, multiprocessing.get_context('spawn')).",
+            )  # fmt: skip
         _check_whole("workers", workers, 1, "Leave it out for all cores.")
         _check_whole("threads", threads, 1, "Give None to leave them as they are.")
         _check_whole("retries", retries, 0, "Give 0 to try each simulation once.")
@@ -97,6 +103,9 @@ class Pool:
 
     def slots(self) -> int:
         """Return how many simulations the engine runs at once, as far as it says."""
+        client = getattr(self.engine(), "_client", None)  # Dask's
+        if client is not None:
+            return sum(client.nthreads().values()) or UNKNOWN_SLOTS
         for name in ("_max_workers", "num_workers"):  # the standard library's and loky's; mpi4py's
             if isinstance(slots := getattr(self.engine(), name, None), int):
                 return max(1, slots)

@@ -263,6 +263,8 @@ class ImportancePosterior(Posterior):
         log_p = np.full(len(theta), -np.inf)
         spectra = evaluate("", theta[inside]).spectra
         log_likelihood = noise.log_likelihood(spectra, self.observation).sum(axis=1)
+        # A model that failed has no likelihood.
+        log_likelihood = np.where(np.isfinite(log_likelihood), log_likelihood, -np.inf)
         log_p[inside] = log_likelihood + log_prior[inside] - self.log_evidence
         return log_p
 

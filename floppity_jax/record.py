@@ -13,8 +13,8 @@ class RoundInfo:
 
     Attributes
     ----------
-    simulations, failures : int
-        Simulator calls of the round, and how many of them failed.
+    simulations, failures, taken_over : int
+        Simulations of the round, how many of them failed, and how many came from another run.
     used : int
         Simulations, of all rounds, that the flow learned from.
     acceptance, proposal_ess : float
@@ -39,6 +39,7 @@ class RoundInfo:
 
     simulations: int
     failures: int
+    taken_over: int
     used: int
     acceptance: float
     proposal_ess: float
@@ -80,7 +81,7 @@ class RunRecord:
     @property
     def simulator_calls(self) -> int:
         """Every call, failed ones and those of importance sampling included."""
-        return sum(r.simulations for r in self.rounds) + self.importance_calls
+        return sum(r.simulations - r.taken_over for r in self.rounds) + self.importance_calls
 
     @property
     def excluded_share(self) -> float:

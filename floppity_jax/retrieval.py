@@ -8,7 +8,7 @@ import functools
 import math
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -44,7 +44,16 @@ from floppity_jax.typing import Float, Key
 # accuracy of 0.55 at most, and correction, where there is a likelihood, would keep enough draws.
 CONVERGED_DISTANCE = 0.1
 CONVERGED_EFFICIENCY = 0.2
-FILL = 1000  # proposals that fill up simulations of another run are no draws of that run
+FURTHER = 1000  # folded, and numbers above it, into the keys of further proposals of a round
+
+
+class _Tools(NamedTuple):
+    """What all rounds of a run use."""
+
+    problem: sequential.Problem
+    store: Directory
+    stopwatch: Stopwatch
+    bar: Progress
 
 
 class Retrieval:
@@ -146,7 +155,8 @@ class Retrieval:
             Good spectra of a round; a list gives one number a round. Calls that fail come on top:
             fresh parameters are drawn for them.
         seed
-            The same seed gives the same posterior on the same machine.
+            The same seed gives the same posterior on the same machine, if the simulator gives the
+            same spectrum for the same parameters.
         directory
             Where the run is kept, as it goes; nothing is written unless given.
         resume
@@ -181,11 +191,8 @@ class Retrieval:
         if stop not in ("converged", None):
             raise InvalidInput("stop", stop, 'must be "converged" or None', "Leave it out.")
         description = self._describe(counts, seed)
-        start = None
         if reuse is not None:
-            keys = ("parameters", "simulator", "channels")
-            start = prior_simulations(os.fspath(reuse), {key: description[key] for key in keys})
-            description["reuse"] = digest(start["theta"], start["spectra"])
+            description["reuse"] = os.path.abspath(reuse)
         store: Directory = NoDirectory()
         if directory is not None:
             store = RunDirectory(directory, description, resume=resume)
@@ -198,19 +205,11 @@ class Retrieval:
         )  # fmt: skip
         state = sequential.init(problem)
         with store, Progress(counts, enabled=progress) as bar:
+            tools = _Tools(problem, store, stopwatch, bar)
             for index, n in enumerate(counts):
                 key = jax.random.fold_in(jax.random.key(seed), index)
-                state, info = self._round(
-                    key,
-                    problem,
-                    state,
-                    index,
-                    n,
-                    store,
-                    stopwatch,
-                    bar,
-                    start if not index else None,
-                )
+                take_over = description if reuse is not None and index == 0 else None
+                state, info = self._round(key, tools, state, f"round_{index + 1:02d}", n, take_over)
                 record.rounds.append(info)
                 if stop == "converged" and _converged(info):
                     break
@@ -227,42 +226,21 @@ class Retrieval:
     def _round(
         self,
         key: Key,
-        problem: sequential.Problem,
+        tools: _Tools,
         state: sequential.State,
-        index: int,
+        name: str,
         n: int,
-        store: Directory,
-        stopwatch: Stopwatch,
-        bar: Progress,
-        start: Arrays | None,
+        take_over: dict[str, Any] | None,
     ) -> tuple[sequential.State, RoundInfo]:
         """Propose, simulate and learn, or read what the store already has of it."""
-        key_propose, key_learn, key_distance = jax.random.split(key, 3)
-        name = f"round_{index + 1:02d}"
+        problem, store, stopwatch, bar = tools
+        _, key_learn, key_distance = jax.random.split(key, 3)
         before = None if state.fit is None else state.fit.density
-        after = "" if state.fit is None else digest(*fit_arrays(state.fit).values())
-
-        def propose(attempt: int, n: int) -> Arrays:
-            again = attempt if start is None else FILL + attempt
-            key = jax.random.fold_in(key_propose, again) if again else key_propose
-            with stopwatch.time("sampling"):
-                draws = sequential.propose(key, problem, state, n)
-            return {
-                "z": draws.z,
-                "theta": self.space.to_theta(draws.z),
-                "proposal": np.array([draws.acceptance, draws.ess, draws.ignored]),
-                "sampler": np.array(draws.sampler.name),
-            }
-
-        def simulate_round() -> Arrays:
-            with stopwatch.time("simulating"):
-                return fill_round(
-                    store, f"simulations/{name}", n, propose, self.observation.n_channels,
-                    self._simulate, most_failures=self.pool.most_failures, start=start,
-                    after=after, report=bar.simulated,
-                )  # fmt: skip
-
-        batch = store.remember(f"simulations/{name}", simulate_round, after=after)
+        batch = store.remember(
+            f"simulations/{name}",
+            lambda: self._simulate_round(key, tools, state, name, n, take_over),
+            after=_digest_of(state),
+        )
         failures = simulations_of(batch).failures
         good = np.setdiff1d(np.arange(len(batch["z"])), list(failures))
         bar.simulated(len(good), len(failures))
@@ -288,6 +266,7 @@ class Retrieval:
         info = RoundInfo(
             simulations=len(batch["z"]),
             failures=len(failures),
+            taken_over=int(batch["taken_over"]),
             used=used,
             acceptance=acceptance,
             proposal_ess=ess,
@@ -301,12 +280,55 @@ class Retrieval:
         bar.round_done()
         return state, info
 
-    def _simulate(
-        self, theta: Float[np.ndarray, "n d"], rows: np.ndarray
+    def _simulate_round(
+        self,
+        key: Key,
+        tools: _Tools,
+        state: sequential.State,
+        name: str,
+        n: int,
+        take_over: dict[str, Any] | None,
+    ) -> Arrays:
+        """Simulate a round; with the first of another run to begin with, if that is described."""
+        problem, store, stopwatch, bar = tools
+        start = None if take_over is None else prior_simulations(take_over["reuse"], take_over)
+        key_propose, _, _ = jax.random.split(key, 3)
+        # For further proposals, keys apart from those of the round, and where simulations were
+        # taken over, from the keys that drew those.
+        key_again = key
+        if start is not None:
+            key_again = jax.random.fold_in(key, int(digest(start["theta"])[:7], 16))
+
+        def propose(attempt: int, n: int) -> Arrays:
+            again = attempt > 0 or start is not None
+            key = jax.random.fold_in(key_again, FURTHER + attempt) if again else key_propose
+            with stopwatch.time("sampling"):
+                draws = sequential.propose(key, problem, state, n)
+            return {
+                "z": draws.z,
+                "theta": self.space.to_theta(draws.z),
+                "proposal": np.array([draws.acceptance, draws.ess, draws.ignored]),
+                "sampler": np.array(draws.sampler.name),
+            }
+
+        most_failures = self.pool.most_failures
+        with stopwatch.time("simulating"):
+            arrays = fill_round(
+                store, f"simulations/{name}", n, propose, self.observation.n_channels,
+                functools.partial(self._stream, most_failures=most_failures),
+                most_failures=most_failures, start=start, after=_digest_of(state),
+                report=bar.simulated,
+            )  # fmt: skip
+        taken_over = 0 if start is None else min(len(start["z"]), len(arrays["z"]))
+        return {**arrays, "taken_over": np.array(taken_over)}
+
+    def _stream(
+        self, theta: Float[np.ndarray, "n d"], rows: np.ndarray, most_failures: float = 1.0
     ) -> Generator[Finished, None, None]:
         return stream(
-            self.simulator, self.space.as_mapping(theta), self.observation, self.pool, rows
-        )
+            self.simulator, self.space.as_mapping(theta), self.observation, self.pool, rows,
+            most_failures=most_failures,
+        )  # fmt: skip
 
     def _evaluate(
         self, store: Directory, name: str, theta: Float[np.ndarray, "n d"]
@@ -317,9 +339,7 @@ class Retrieval:
         path, after = f"simulations/{name}", digest(theta)
 
         def compute() -> Arrays:
-            simulations = collect(
-                store, path, theta, self.observation.n_channels, self._simulate, after=after
-            )
+            simulations = collect(store, path, theta, self.observation.n_channels, self._stream)
             return {"theta": theta, **simulation_arrays(simulations)}
 
         with store:
@@ -351,7 +371,7 @@ class Retrieval:
         return {
             "parameters": self.space.describe(),
             "observation": f"{o.name}:{digest(o.values, o.errors)}",
-            "channels": f"{o.n_channels}:{digest(o.wavelength, o.bin_width)}",
+            "channels": f"{o.name}:{o.n_channels}:{digest(o.wavelength, o.bin_width)}",
             "simulator": fingerprint(self.simulator),
             "method": self.method,
             "flow": dataclasses.asdict(self.flow),
@@ -359,6 +379,11 @@ class Retrieval:
             "simulations": counts,
             "seed": seed,
         }
+
+
+def _digest_of(state: sequential.State) -> str:
+    """Digest of what the next proposal follows from."""
+    return "" if state.fit is None else digest(*fit_arrays(state.fit).values())
 
 
 def _converged(info: RoundInfo) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from floppity_jax.engine import Calls, Progress, run_in_engine
+from floppity_jax.engine import Calls, Ended, run_in_engine
 from floppity_jax.errors import SimulatorError
 from floppity_jax.observation import Observation
 from floppity_jax.pool import Pool
@@ -21,6 +21,8 @@ from floppity_jax.simulators.base import batch_size, simulator_kind
 from floppity_jax.worker import Outcome
 
 DEVICE_CHUNK = 256  # spectra a compiled call: one compilation serves any number
+FIRST = 5  # spectra that must all have the wrong shape for the simulator to be at fault
+LONGEST_TEXT = 1000  # characters kept of an error
 NUMBER = re.compile(r"[-+]?\d[\d.]*([eE][-+]?\d+)?")
 
 
@@ -86,8 +88,10 @@ def stream(
     observation: Observation,
     pool: Pool,
     rows: Int[np.ndarray, " m"] | None = None,
+    *,
+    most_failures: float = 1.0,
 ) -> Generator[Finished, None, None]:
-    """Run a simulator, and yield what is finished at least once a second: at times nothing.
+    """Run a simulator, and yield what is finished several times a second: at times nothing.
 
     Parameters
     ----------
@@ -103,12 +107,15 @@ def stream(
     rows
         Which of the parameter sets to run; all unless given. Simulators that take batches run
         those of every batch in which a row is asked for, so that a batch is always the same.
+    most_failures
+        Share of the simulations that may fail.
 
     Raises
     ------
     SimulatorError
-        Where the simulator cannot be set up, or the first spectra have the wrong shape, or more
-        fail than the pool lets pass. Other failures cost only the row concerned.
+        Where the simulator cannot be set up, or the first spectra all have the wrong shape.
+    TooManyFailures
+        Where more fail than may. Other failures cost only the row concerned.
     InvalidInput
         Where the simulator cannot be sent to a worker.
     """
@@ -122,18 +129,26 @@ def stream(
     else:
         run = run_in_engine(pool, simulator, kind, parameters, calls)
     failed: list[str] = []
-    succeeded = False
+    shapeless = 0
+    sound = len(wanted) < n  # spectra of the right shape have been seen, perhaps by an earlier run
     with contextlib.closing(run):
         for started, ended in run:
             for call, outcome in ended:
-                finished = _finished(call, outcome, observation, kind, refuse_shape=not succeeded)
+                try:
+                    spectra, text = _checked(outcome, observation, kind), outcome.error
+                    sound |= not text
+                except SimulatorError as error:
+                    spectra, text = _nothing(len(call), observation), str(error)
+                    shapeless += len(call)
+                    if not sound and shapeless >= min(FIRST, n):
+                        raise
+                finished = _finished(call, spectra, text)
                 failed += finished.failures.values()
-                succeeded |= len(finished.failures) < len(call)
                 yield finished
-            if _hopeless(len(failed), started, pool.most_failures):
+            if _hopeless(len(failed), started, most_failures):
                 raise too_many_failures(failed, started)
             if not ended:
-                yield Finished(np.arange(0), np.empty((0, observation.n_channels)), {})
+                yield Finished(np.arange(0), _nothing(0, observation), {})
 
 
 def too_many_failures(texts: Iterable[str], n: int) -> TooManyFailures:
@@ -169,7 +184,7 @@ def _on_device(
     parameters: Mapping[str, np.ndarray],
     calls: Calls,
     size: int,
-) -> Progress:
+) -> Ended:
     """Run calls one after the other, compiled by JAX for one size."""
     import jax.numpy as jnp
 
@@ -198,35 +213,42 @@ def _jit(simulator: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _finished(
-    rows: np.ndarray, outcome: Outcome, observation: Observation, kind: str, *, refuse_shape: bool
+    rows: Int[np.ndarray, " n"], spectra: Float[np.ndarray, "n channels"], text: str
 ) -> Finished:
-    """Sort an outcome into spectra and failures."""
-    spectra = np.full((len(rows), observation.n_channels), np.nan)
-    text = outcome.error
-    if not text:
-        try:
-            spectra = _checked(outcome.result, len(rows), observation, kind)
-        except SimulatorError as error:
-            if refuse_shape:
-                raise
-            text = str(error)
-        else:
-            text = "the spectrum holds numbers that are not finite"
+    """Sort spectra into good ones and failures."""
     bad = ~np.isfinite(spectra).all(axis=1)
-    spectra[bad] = np.nan
+    text = text or "the spectrum holds numbers that are not finite"
+    if len(text) > LONGEST_TEXT:
+        text = f"{text[: LONGEST_TEXT // 2]} ... {text[-LONGEST_TEXT // 2 :]}"
+    spectra = np.where(bad[:, None], np.nan, spectra)
     return Finished(rows, spectra, dict.fromkeys(rows[bad].tolist(), text))
 
 
-def _checked(result: Any, n: int, observation: Observation, kind: str) -> np.ndarray:
-    """Return the spectra as (n, channels), or raise with what is wrong with their shape."""
+def _nothing(n: int, observation: Observation) -> Float[np.ndarray, "n channels"]:
+    return np.full((n, observation.n_channels), np.nan)
+
+
+def _checked(
+    outcome: Outcome, observation: Observation, kind: str
+) -> Float[np.ndarray, "n channels"]:
+    """Return the spectra of a call, or raise with what is wrong with them."""
+    n, result = outcome.n, outcome.result
+    if outcome.error:
+        return _nothing(n, observation)
     if isinstance(result, Mapping):
         if observation.name not in result:
             raise SimulatorError(
-                f"the simulator returned the datasets {sorted(result)}, none of which is the "
-                f"observation's, {observation.name!r}. Give the observation one of these names."
+                f"the simulator returned the datasets {sorted(map(str, result))}, none of which is "
+                f"the observation's, {observation.name!r}. Give the observation one of these names."
             )
         result = result[observation.name]
-    spectra = np.asarray(result, dtype=np.float64)
+    try:
+        spectra = np.ma.filled(np.ma.asarray(result, dtype=np.float64), np.nan)
+    except (TypeError, ValueError) as error:
+        raise SimulatorError(
+            f"the simulator returned {type(result).__name__}, of which no array of numbers can be "
+            f"made ({error})."
+        ) from None
     expected = (observation.n_channels,) if kind == "scalar" else (n, observation.n_channels)
     if spectra.shape != expected:
         hint = "Does it compute the channels that were observed?"

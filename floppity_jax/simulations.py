@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
 import json
 import pathlib
 import time
@@ -18,6 +17,7 @@ from collections.abc import Callable, Generator, Mapping
 import numpy as np
 
 from floppity_jax.errors import RunDirectoryError
+from floppity_jax.fingerprint import digest
 from floppity_jax.simulate import (
     Finished,
     Simulations,
@@ -43,7 +43,6 @@ def collect(
     channels: int,
     run: Run,
     *,
-    after: str = "",
     report: Report = lambda good, failed: None,
 ) -> Simulations:
     """Simulate what the pieces of ``name`` do not hold yet, and add pieces to them.
@@ -54,13 +53,18 @@ def collect(
         Where ``run`` says so. The failed ones are forgotten then, to be run again when the reason
         is mended.
     """
+    # Pieces belong to these parameters: whatever else was proposed meanwhile is not theirs.
+    after = digest(theta)
     simulations = Simulations(np.full((len(theta), channels), np.nan), {})
     done = np.zeros(len(theta), bool)
 
     def take(finished: Finished) -> None:
-        simulations.take(finished)
-        done[finished.rows] = True
-        report(int(done.sum()) - len(simulations.failures), len(simulations.failures))
+        # A batch that is run again for one of its rows brings others that are there already.
+        new = ~done[finished.rows]
+        rows = finished.rows[new]
+        failures = {row: text for row, text in finished.failures.items() if not done[row]}
+        simulations.take(Finished(rows, finished.spectra[new], failures))
+        done[rows] = True
 
     def keep(waiting: list[Finished]) -> None:
         directory.add_piece(name, _arrays(waiting), after=after)
@@ -68,19 +72,23 @@ def collect(
 
     for piece in directory.pieces(name, after=after):
         take(_finished(piece))
+    count = int(done.sum())
+    report(count - len(simulations.failures), len(simulations.failures))
     waiting: list[Finished] = []
     kept_at = time.monotonic()
     try:
         with contextlib.closing(run(theta, np.flatnonzero(~done))) as results:
             for finished in results:
                 if len(finished.rows):
+                    count += int((~done[finished.rows]).sum())
                     take(finished)
                     waiting.append(finished)
+                    report(count - len(simulations.failures), len(simulations.failures))
                 if waiting and time.monotonic() - kept_at > KEEP_SECONDS:
                     keep(waiting)
                     kept_at = time.monotonic()
     except TooManyFailures:
-        forget_failures(directory, name, simulations, after=after)
+        forget_failures(directory, name, theta, simulations)
         waiting.clear()
         raise
     finally:
@@ -92,16 +100,14 @@ def collect(
 def forget_failures(
     directory: Directory,
     name: str,
+    theta: Float[np.ndarray, "n d"],
     simulations: Simulations,
-    *,
-    after: str,
 ) -> None:
     """Put a piece that holds the good spectra in the place of all pieces."""
     good = np.flatnonzero(np.isfinite(simulations.spectra).all(axis=1))
     if len(good):
-        directory.replace_pieces(
-            name, _arrays([Finished(good, simulations.spectra[good], {})]), after=after
-        )
+        piece = _arrays([Finished(good, simulations.spectra[good], {})])
+        directory.replace_pieces(name, piece, after=digest(theta))
     else:
         directory.drop_pieces(name)
 
@@ -154,32 +160,36 @@ def fill_round(
     TooManyFailures
         Where a larger share fails.
     """
-    batches = [] if start is None else [start]
-    for attempt in itertools.count():
-        total = sum(len(batch["z"]) for batch in batches)
-        failed = sum(len(batch["failed_rows"]) for batch in batches)
-        good = total - failed
-        if good >= n or (batches and not len(batches[-1]["z"])):
-            return _joined(batches)
-        part = f"{name}.parts/{attempt:02d}"
-        draws = directory.remember(
-            f"{part}_proposal", functools.partial(propose, attempt, n - good), after=after
-        )
+    parts = [] if start is None else [start]
+    simulated: list[tuple[str, Arrays, Simulations]] = []
+    try:
+        while True:
+            total = sum(len(part["z"]) for part in parts)
+            failed = sum(len(part["failed_rows"]) for part in parts)
+            if total - failed >= n or (simulated and not len(parts[-1]["z"])):
+                return _joined(parts, n)
+            if failed > most_failures * total:
+                raise too_many_failures(np.concatenate([p["failure_texts"] for p in parts]), total)
+            attempt = len(simulated)
+            place = f"{name}.parts/{attempt:02d}"
+            draws = directory.remember(
+                f"{place}_proposal",
+                functools.partial(propose, attempt, n - total + failed),
+                after=after,
+            )
 
-        def report_sums(now: int, bad: int, good: int = good, failed: int = failed) -> None:
-            report(good + now, failed + bad)
+            def report_sums(now: int, bad: int, before: int = total, failed: int = failed) -> None:
+                report(before - failed + now, failed + bad)
 
-        simulations = collect(
-            directory, part, draws["theta"], channels, run, after=after, report=report_sums
-        )
-        failed += len(simulations.failures)
-        if failed > most_failures * (total + len(draws["z"])):
-            texts = [text for batch in batches for text in batch["failure_texts"]]
-            texts += simulations.failures.values()
-            forget_failures(directory, part, simulations, after=after)
-            raise too_many_failures(texts, total + len(draws["z"]))
-        batches.append({**draws, **simulation_arrays(simulations)})
-    raise AssertionError("unreachable")
+            simulations = collect(
+                directory, place, draws["theta"], channels, run, report=report_sums
+            )
+            simulated.append((place, draws, simulations))
+            parts.append({**draws, **simulation_arrays(simulations)})
+    except TooManyFailures:
+        for place, draws, simulations in simulated:
+            forget_failures(directory, place, draws["theta"], simulations)
+        raise
 
 
 def simulation_arrays(simulations: Simulations) -> Arrays:
@@ -200,15 +210,15 @@ def simulations_of(arrays: Arrays) -> Simulations:
     )
 
 
-def prior_simulations(path: str, problem: Mapping[str, object]) -> Arrays:
+def prior_simulations(path: str, description: Mapping[str, object]) -> Arrays:
     """Read the first round of another run, whose parameters were drawn from the prior.
 
     Parameters
     ----------
     path
         Its run directory.
-    problem
-        What its manifest must say.
+    description
+        Of this run: of these entries the manifest of the other must have the same.
 
     Raises
     ------
@@ -216,8 +226,9 @@ def prior_simulations(path: str, problem: Mapping[str, object]) -> Arrays:
         Where the folder holds no finished first round, or one of another problem.
     """
     stored = read_manifest(path)["configuration"]
-    for key, value in problem.items():
-        if stored.get(key) != json.loads(json.dumps(value)):
+    for key in ("parameters", "simulator", "channels"):
+        value = json.loads(json.dumps(description[key]))
+        if stored.get(key) != value:
             raise RunDirectoryError(
                 f"reuse = {path!r}: its {key} are not those of this run: {stored.get(key)} there, "
                 f"{value} here. Leave reuse out."
@@ -242,14 +253,21 @@ def _finished(piece: Arrays) -> Finished:
     return Finished(piece["rows"], simulations.spectra, simulations.failures)
 
 
-def _joined(batches: list[Arrays]) -> Arrays:
-    """Put batches one after the other; what is not an array of rows is that of the first."""
-    starts = np.cumsum([0] + [len(batch["z"]) for batch in batches])
+def _joined(parts: list[Arrays], n: int) -> Arrays:
+    """Put parts one after the other, up to ``n`` good spectra.
+
+    What is not an array of rows is that of the first.
+    """
+    starts = np.cumsum([0] + [len(part["z"]) for part in parts])
+    pairs = list(zip(parts, starts, strict=False))
+    failed = np.concatenate([part["failed_rows"] + start for part, start in pairs])
+    good = np.ones(starts[-1], bool)
+    good[failed] = False
+    end = np.searchsorted(np.cumsum(good), n) + 1
+    texts = np.concatenate([part["failure_texts"] for part in parts])
+    joined = {key: np.concatenate([part[key] for part in parts])[:end]
+              for key in ("z", "theta", "spectra")}  # fmt: skip
     return {
-        **batches[0],
-        **{key: np.concatenate([b[key] for b in batches])
-           for key in ("z", "theta", "spectra", "failure_texts")},
-        "failed_rows": np.concatenate(
-            [batch["failed_rows"] + start for batch, start in zip(batches, starts, strict=False)]
-        ),
+        **parts[0], **joined,
+        "failed_rows": failed[failed < end], "failure_texts": texts[failed < end],
     }  # fmt: skip

@@ -63,7 +63,7 @@ class RunDirectory:
     def __init__(
         self, path: str | os.PathLike[str], configuration: Mapping[str, Any], *, resume: bool
     ) -> None:
-        self.path = pathlib.Path(path)
+        self.path = pathlib.Path(path).resolve()
         self.path.mkdir(parents=True, exist_ok=True)
         manifest = self.path / MANIFEST
         # Through JSON and back, so that tuples and lists compare equal.
@@ -84,6 +84,7 @@ class RunDirectory:
                 )
             else:
                 self._check_same(configuration)
+                self._warn_of_versions()
                 self._write_manifest(configuration)
             for unfinished in self.path.rglob(f".*{UNFINISHED}"):
                 unfinished.unlink()  # left by a process that was killed while it wrote
@@ -117,11 +118,22 @@ class RunDirectory:
     def _write_manifest(self, configuration: Mapping[str, Any]) -> None:
         content = {
             "configuration": configuration,
-            "versions": {name: importlib.metadata.version(name) for name in PACKAGES}
-            | {"python": platform.python_version()},
+            "versions": _versions(),
         }
         text = json.dumps(content, indent=1).encode()
         write_atomically(self.path / MANIFEST, lambda file: file.write(text))
+
+    def _warn_of_versions(self) -> None:
+        before = read_manifest(self.path)["versions"]
+        now = _versions()
+        changes = [f"{k} {before.get(k)} to {v}" for k, v in now.items() if before.get(k) != v]
+        if changes:
+            warnings.warn(
+                f"{self.path} was begun with other versions ({', '.join(changes)}): what follows "
+                "may differ in its last digits from a run that was never interrupted.",
+                RunDirectoryWarning,
+                stacklevel=3,
+            )
 
     def _check_same(self, configuration: Mapping[str, Any]) -> None:
         stored = read_manifest(self.path)["configuration"]
@@ -236,6 +248,11 @@ class NoDirectory:
         """Do nothing."""
 
 
+def _versions() -> dict[str, str]:
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return versions | {"python": platform.python_version()}
+
+
 def _extends(stored: Any, now: Any) -> bool:
     """Whether two lists of rounds agree as far as the shorter one goes."""
     return bool(stored and now) and all(a == b for a, b in zip(stored, now, strict=False))
@@ -272,7 +289,7 @@ def read_arrays(path: pathlib.Path) -> Arrays:
         # numpy leaves a file that it opened itself open where it is damaged.
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             return dict(arrays)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
         raise RunDirectoryError(f"{path.name} is damaged ({error})") from None
 
 

@@ -7,6 +7,7 @@ This module imports no more than it must, for every worker pays for it.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import pickle
@@ -19,8 +20,9 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-IDLE = 300.0  # seconds without a request, after which a worker gives its memory back
+IDLE = 1800.0  # seconds without a request, after which a worker gives its memory back
 HEADER = 8  # bytes: the length of a message
+LOOK = 1.0  # seconds between looks at whether the other end is alive
 
 Parameters = dict[str, Any]
 
@@ -54,29 +56,44 @@ def send(pipe: int, message: Any) -> None:
         view = view[os.write(pipe, view) :]
 
 
-def receive(pipe: int, timeout: float | None) -> Any:
+def receive(pipe: int, timeout: float | None, alive: Callable[[], bool] = lambda: True) -> Any:
     """Read one message.
+
+    Parameters
+    ----------
+    pipe
+        Read end.
+    timeout
+        Seconds to wait for all of it.
+    alive
+        Tells whether the other end still runs. A pipe need not be closed where it does not: a
+        process that it started may hold it open.
 
     Raises
     ------
     EOFError
-        Where the other end is closed.
+        Where the other end is closed, or no longer runs.
     TimeoutError
         Where the message is not there in time.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
-    length = int.from_bytes(_read(pipe, HEADER, deadline))
-    return pickle.loads(_read(pipe, length, deadline))
+    length = int.from_bytes(_read(pipe, HEADER, deadline, alive))
+    return pickle.loads(_read(pipe, length, deadline, alive))
 
 
-def _read(pipe: int, n: int, deadline: float | None) -> bytes:
+def _read(pipe: int, n: int, deadline: float | None, alive: Callable[[], bool]) -> bytes:
     pieces = []
+    poll = select.poll()  # select() takes no descriptor above 1023
+    poll.register(pipe, select.POLLIN)
     while n > 0:
-        left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
-        poll = select.poll()  # select() takes no descriptor above 1023
-        poll.register(pipe, select.POLLIN)
-        if not poll.poll(None if left is None else 1000 * left):
-            raise TimeoutError
+        lives = alive()  # asked first: what it wrote before it ended is there by then
+        left = LOOK if deadline is None else min(LOOK, max(deadline - time.monotonic(), 0.0))
+        if not poll.poll(1000 * left if lives else 0):
+            if not lives:
+                raise EOFError
+            if deadline is not None and time.monotonic() >= deadline:
+                raise TimeoutError
+            continue
         piece = os.read(pipe, min(n, 2**20))
         if not piece:
             raise EOFError
@@ -93,8 +110,9 @@ def main() -> None:
     _end_with(lifeline)
     try:
         path, pickled = receive(requests, None)
-        # The modules of a script or notebook are found where they were found there.
-        sys.path.extend(folder for folder in path if folder not in sys.path)
+        # Modules are looked for where the parent looks, in that order: another of the same name
+        # must not take their place.
+        sys.path[:] = [*path, *(folder for folder in sys.path if folder not in path)]
         try:
             simulator = pickle.loads(pickled)
             getattr(simulator, "set_up", lambda: None)()
@@ -104,30 +122,24 @@ def main() -> None:
         send(replies, "")
         while True:
             n, parameters = receive(requests, IDLE)
-            os.ftruncate(1, 0)  # the last words of a worker are those of its last simulation
-            send(replies, _run(simulator, n, parameters))
+            outcome = _run(simulator, n, parameters)
+            try:
+                send(replies, outcome)
+            except (AttributeError, TypeError, ValueError, pickle.PicklingError) as error:
+                # What does not travel is a failure of this simulation.
+                send(replies, outcome._replace(result=None, error=_text(error)))
     except (EOFError, TimeoutError, BrokenPipeError):
         return
 
 
-def _run(simulator: Callable[..., Any], n: int, parameters: Parameters) -> list[Outcome]:
-    """Run one call; where a batch fails, its rows one at a time, so that one costs only itself."""
+def _run(simulator: Callable[..., Any], n: int, parameters: Parameters) -> Outcome:
     start = time.perf_counter()
+    result, text = None, ""
     try:
-        result, text = simulator(parameters), ""
-        pickle.dumps(result)  # what does not travel is a failure of this simulation
+        result = simulator(parameters)
     except BaseException as error:  # noqa: BLE001 codes that exit are among those to be run
-        if n > 1:
-            return [
-                outcome for row in rows_of(n, parameters) for outcome in _run(simulator, 1, row)
-            ]
-        result, text = None, _text(error)
-    return [Outcome(n, result, text, time.perf_counter() - start)]
-
-
-def rows_of(n: int, parameters: Parameters) -> list[Parameters]:
-    """Take the parameters of a batch apart, into batches of one."""
-    return [{name: column[i : i + 1] for name, column in parameters.items()} for i in range(n)]
+        text = _text(error)
+    return Outcome(n, result, text, time.perf_counter() - start)
 
 
 def _text(error: BaseException) -> str:
@@ -146,13 +158,15 @@ def _end_with(lifeline: int) -> None:
     thread does, which compiled code that never lets go of the interpreter can keep from running.
     """
     if hasattr(fcntl, "F_SETSIG"):
-        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
-        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
-        fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
-        if select.select([lifeline], [], [], 0)[0]:  # closed before the kernel was told
-            os.killpg(0, signal.SIGKILL)
-    else:
-        threading.Thread(target=_watch, args=(lifeline,), daemon=True).start()
+        with contextlib.suppress(OSError):  # some sandboxes refuse
+            fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
+            fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+            flags = fcntl.fcntl(lifeline, fcntl.F_GETFL)
+            fcntl.fcntl(lifeline, fcntl.F_SETFL, flags | os.O_ASYNC)
+            if select.select([lifeline], [], [], 0)[0]:  # closed before the kernel was told
+                os.killpg(0, signal.SIGKILL)
+            return
+    threading.Thread(target=_watch, args=(lifeline,), daemon=True).start()
 
 
 def _watch(lifeline: int) -> None:

@@ -1,6 +1,7 @@
 """Every kind of simulator, and every way one can go wrong."""
 
 import concurrent.futures
+import multiprocessing
 import re
 import sys
 
@@ -185,6 +186,18 @@ def test_a_given_executor_is_used_and_left_running(pool):
         (lambda: Pool(0), "workers = 0"),
         (lambda: Pool(1.5), r"workers = 1\.5"),
         (lambda: Pool.of("many"), "executor = 'many'.*concurrent.futures.Executor"),
+        (lambda: Pool(timeout=0), "timeout = 0"),
+        (lambda: Pool(retries=-1), "retries = -1"),
+        (lambda: Pool(threads=0), "threads = 0.*None"),
+        (lambda: Pool(most_failures=1.5), "most_failures = 1.5.*share"),
+        (
+            lambda: Pool(
+                executor=concurrent.futures.ProcessPoolExecutor(
+                    1, multiprocessing.get_context("fork")
+                )
+            ),
+            "must not fork this process.*spawn",
+        ),
         (lambda: Pool(2, executor=concurrent.futures.ThreadPoolExecutor(1)), "must be left out"),
     ],
 )

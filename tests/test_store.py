@@ -1,9 +1,11 @@
 """The run directory: whole files only, and no mixing of runs."""
 
+import dataclasses
 import functools
 import importlib.util
 import json
 import os
+import pathlib
 import resource
 import signal
 import sys
@@ -14,6 +16,7 @@ import pytest
 from floppity_jax import store
 from floppity_jax.errors import RunDirectoryError
 from floppity_jax.fingerprint import digest, fingerprint
+from floppity_jax.simulators import per_worker
 from floppity_jax.store import (
     RunDirectory,
     RunDirectoryWarning,
@@ -198,13 +201,14 @@ def test_a_full_disk_leaves_what_was_written(tmp_path):
     run = RunDirectory(tmp_path, SETUP, resume=False)
     run.add_piece("rounds/x", {"x": np.ones(10)})
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
     try:
         with pytest.raises(RunDirectoryError, match="could not be written.*make room, and resume"):
             run.add_piece("rounds/x", {"x": np.ones(10_000)})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
     (piece,) = run.pieces("rounds/x")
     assert piece["x"].tolist() == [1] * 10
     assert [path.name for path in (tmp_path / "rounds" / "x.parts").iterdir()] == ["000000.npz"]
@@ -258,6 +262,39 @@ def test_fingerprint_tells_partial_arguments_apart():
     one, same, other = (functools.partial(max, key=k) for k in (1, 1, 2))
     assert fingerprint(one) == fingerprint(same)
     assert fingerprint(one) != fingerprint(other)
+
+
+@dataclasses.dataclass(slots=True)
+class Slotted:
+    path: pathlib.Path
+    names: frozenset = frozenset("ab")
+
+    def __call__(self, p, *, power=2):
+        return p
+
+
+def test_fingerprint_sees_paths_sets_and_slots():
+    one, same, path, names = (
+        fingerprint(Slotted(pathlib.Path(path), frozenset(names)))
+        for path, names in (("/a", "abc"), ("/a", "cab"), ("/b", "abc"), ("/a", "abd"))
+    )
+    assert one == same
+    assert len({one, path, names}) == 3
+
+
+def test_fingerprint_does_not_change_by_use():
+    simulator = per_worker(functools.partial, max)
+    before = fingerprint(simulator)
+    simulator([1, 2])
+    assert fingerprint(simulator) == before
+    assert fingerprint(per_worker(functools.partial, min)) != before
+
+
+def test_other_versions_are_warned_of(tmp_path, monkeypatch):
+    RunDirectory(tmp_path, SETUP, resume=False)
+    monkeypatch.setattr(store.platform, "python_version", lambda: "4.0")
+    with pytest.warns(RunDirectoryWarning, match=r"other versions \(python \S+ to 4.0\)"):
+        RunDirectory(tmp_path, SETUP, resume=True)
 
 
 class Tabled:

@@ -103,5 +103,11 @@ def _mark(simulator: _Simulator, kind: Kind) -> _Simulator:
             "simulator", simulator, "must be callable",
             f"Put @{kind} on a function, or on a class that defines __call__.",
         )  # fmt: skip
-    setattr(simulator, _MARK, kind)
+    try:
+        setattr(simulator, _MARK, kind)
+    except AttributeError:
+        raise InvalidInput(
+            "simulator", simulator, "must be a function or an object that takes attributes",
+            f"A method does not: put @{kind} on the class, and call it __call__.",
+        ) from None  # fmt: skip
     return simulator
