@@ -180,7 +180,9 @@ class Child:
         return Lost(f"the worker process was lost{when} ({cause}{words})")
 
 
-_lock = threading.Lock()  # guards the three below, which the threads of a process share
+# Guards the three below, which the threads of a process share. It can be taken twice: a run that is
+# given up while a thread holds it, since garbage is collected there, is cancelled by that thread.
+_lock = threading.RLock()
 _children: weakref.WeakSet[Child] = weakref.WeakSet()
 _setups: dict[str, Setup] = {}  # of the newest simulators, by token
 _cancelled: set[str] = set()
@@ -261,6 +263,8 @@ def _run(job: Job, n: int, parameters: Parameters) -> list[Outcome]:
 
 def _child(job: Job) -> Child:
     """Return the child of this thread, set up with the simulator of the job."""
+    if job.run_id in _cancelled:
+        raise InterruptedError("the run was cancelled")
     child: Child | None = getattr(_mine, "child", None)
     if child is None or child.token != job.token or not child.fresh():
         _drop_child()

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import xarray
 
 # Runs the simulator on physical parameters; the text names the piece of work, for the store.
+CORRECTION = 2**31 - 1  # keeps the keys of importance sampling apart from those of the rounds
 Evaluate = Callable[[str, Float[np.ndarray, "n d"]], Simulations]
 
 
@@ -128,7 +129,8 @@ class Posterior:
             )
 
         with stopwatch.time("sampling"):
-            draws = adaptive_draws(jax.random.key(seed), self.density, log_target, n)
+            key = jax.random.fold_in(jax.random.key(seed), CORRECTION)
+            draws = adaptive_draws(key, self.density, log_target, n)
         if not np.isfinite(draws.log_weights).any():
             raise SimulatorError(
                 f"none of the {n} simulations of importance sampling succeeded. The posterior may "

@@ -27,7 +27,9 @@ from floppity_jax.simulate import (
 from floppity_jax.store import Arrays, NoDirectory, RunDirectory, read_arrays, read_manifest
 from floppity_jax.typing import Float
 
-KEEP_SECONDS = 0.5  # between two files of finished spectra
+KEEP_SECONDS = 0.05  # at least, between two files of finished spectra
+SPARING = 10.0  # and so many times what it takes to write one
+MOST_PIECES = 500  # files of a round under way, before they are put together
 
 Directory = RunDirectory | NoDirectory
 Run = Callable[
@@ -53,48 +55,80 @@ def collect(
         Where ``run`` says so. The failed ones are forgotten then, to be run again when the reason
         is mended.
     """
-    # Pieces belong to these parameters: whatever else was proposed meanwhile is not theirs.
-    after = digest(theta)
-    simulations = Simulations(np.full((len(theta), channels), np.nan), {})
-    done = np.zeros(len(theta), bool)
-
-    def take(finished: Finished) -> None:
-        # A batch that is run again for one of its rows brings others that are there already.
-        new = ~done[finished.rows]
-        rows = finished.rows[new]
-        failures = {row: text for row, text in finished.failures.items() if not done[row]}
-        simulations.take(Finished(rows, finished.spectra[new], failures))
-        done[rows] = True
-
-    def keep(waiting: list[Finished]) -> None:
-        directory.add_piece(name, _arrays(waiting), after=after)
-        waiting.clear()
-
-    for piece in directory.pieces(name, after=after):
-        take(_finished(piece))
-    count = int(done.sum())
-    report(count - len(simulations.failures), len(simulations.failures))
-    waiting: list[Finished] = []
-    kept_at = time.monotonic()
+    under_way = _UnderWay(directory, name, theta, channels)
+    report(*under_way.counts())
     try:
-        with contextlib.closing(run(theta, np.flatnonzero(~done))) as results:
+        with contextlib.closing(run(theta, np.flatnonzero(~under_way.done))) as results:
             for finished in results:
                 if len(finished.rows):
-                    count += int((~done[finished.rows]).sum())
-                    take(finished)
-                    waiting.append(finished)
-                    report(count - len(simulations.failures), len(simulations.failures))
-                if waiting and time.monotonic() - kept_at > KEEP_SECONDS:
-                    keep(waiting)
-                    kept_at = time.monotonic()
+                    under_way.take(finished)
+                    report(*under_way.counts())
+                under_way.keep_now_and_then()
     except TooManyFailures:
-        forget_failures(directory, name, theta, simulations)
-        waiting.clear()
+        under_way.waiting.clear()
+        forget_failures(directory, name, theta, under_way.simulations)
         raise
     finally:
-        if waiting:
-            keep(waiting)
-    return simulations
+        under_way.keep()
+    return under_way.simulations
+
+
+class _UnderWay:
+    """Simulations under way, and what of them the run directory has already."""
+
+    def __init__(
+        self, directory: Directory, name: str, theta: Float[np.ndarray, "n d"], channels: int
+    ) -> None:
+        self.directory, self.name = directory, name
+        # Pieces belong to these parameters: whatever else was proposed once is not theirs.
+        self.after = digest(theta)
+        self.simulations = Simulations(np.full((len(theta), channels), np.nan), {})
+        self.done = np.zeros(len(theta), bool)
+        self.count = 0
+        self.waiting: list[Finished] = []
+        self.pieces = 0
+        self.kept_at, self.spare = time.monotonic(), 0.0
+        for piece in directory.pieces(name, after=self.after):
+            self.take(_finished(piece))
+        self.waiting.clear()
+
+    def take(self, finished: Finished) -> None:
+        """Put in its place what is not there yet: a batch may have been run again for one row."""
+        new = ~self.done[finished.rows]
+        rows = finished.rows[new]
+        failures = {row: text for row, text in finished.failures.items() if not self.done[row]}
+        finished = Finished(rows, finished.spectra[new], failures)
+        self.simulations.take(finished)
+        self.done[rows] = True
+        self.count += len(rows)
+        self.waiting.append(finished)
+
+    def counts(self) -> tuple[int, int]:
+        """Return how many are good, and how many failed."""
+        return self.count - len(self.simulations.failures), len(self.simulations.failures)
+
+    def keep_now_and_then(self) -> None:
+        """Write what is waiting, but do not spend most of the time on writing."""
+        if time.monotonic() - self.kept_at >= self.spare:
+            self.keep()
+
+    def keep(self) -> None:
+        """Write what is waiting."""
+        if not self.waiting:
+            return
+        start = time.monotonic()
+        self.pieces += 1
+        if self.pieces % MOST_PIECES:
+            piece = _arrays(self.waiting)
+            self.directory.add_piece(self.name, piece, after=self.after)
+        else:
+            rows = np.flatnonzero(self.done)
+            spectra, failures = self.simulations
+            piece = _arrays([Finished(rows, spectra[rows], failures)])
+            self.directory.replace_pieces(self.name, piece, after=self.after)
+        self.waiting.clear()
+        self.kept_at = time.monotonic()
+        self.spare = max(KEEP_SECONDS, SPARING * (self.kept_at - start))
 
 
 def forget_failures(

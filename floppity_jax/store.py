@@ -6,6 +6,7 @@ plain arrays (`numpy.savez`), never pickles.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import importlib.metadata
@@ -113,6 +114,9 @@ class RunDirectory:
         return self
 
     def __exit__(self, *_: object) -> None:
+        # Not by closing alone: a process that is just being started may hold a copy.
+        with contextlib.suppress(OSError):
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
         self._lock.close()
 
     def _write_manifest(self, configuration: Mapping[str, Any]) -> None:

@@ -205,6 +205,27 @@ def test_a_row_that_is_kept_is_not_replaced(tmp_path):
     np.testing.assert_array_equal(result.spectra[0], [1, 1])
 
 
+def test_many_pieces_are_put_together(tmp_path, monkeypatch):
+    monkeypatch.setattr(simulations, "MOST_PIECES", 4)
+    monkeypatch.setattr(simulations, "KEEP_SECONDS", 0.0)
+    monkeypatch.setattr(simulations, "SPARING", 0.0)
+    store = simulations.RunDirectory(tmp_path, {"simulations": [20]}, resume=False)
+    theta = np.arange(40.0).reshape(20, 2)
+    seen = []
+
+    def run(theta, rows):
+        for row in rows:
+            seen.append(len(list(tmp_path.rglob("0*.npz"))))
+            yield simulations.Finished(rows[row : row + 1], theta[rows[row : row + 1]], {})
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        simulations.collect(store, "x", theta, 2, run)
+    assert max(seen) == 4
+    result = simulations.collect(store, "x", theta, 2, lambda theta, rows: (f for f in ()))
+    np.testing.assert_array_equal(result.spectra, theta)
+
+
 def test_a_smaller_share_of_failures_can_be_asked_for():
     pool = fp.Pool(1, most_failures=0.01)
     with pytest.raises(SimulatorError, match=r"\d+ of 200 simulations failed.*too steep"):
@@ -334,9 +355,14 @@ def test_failures_are_forgotten_without_losing_spectra_where_there_is_no_room(
     with monkeypatch.context() as patch:
         patch.setattr("floppity_jax.store.write_arrays", no_room)
         with pytest.raises(RunDirectoryError, match="no room"):
-            simulations.forget_failures(directory, "x", result, after="")
-    assert [len(piece["rows"]) for piece in directory.pieces("x")] == [4]
-    simulations.forget_failures(directory, "x", result, after="")
-    assert [piece["rows"].tolist() for piece in directory.pieces("x")] == [[0, 1, 2]]
-    directory.add_piece("x", {"rows": np.array([3])})
-    assert [piece["rows"].tolist() for piece in directory.pieces("x")] == [[0, 1, 2], [3]]
+            simulations.forget_failures(directory, "x", theta, result)
+    after = simulations.digest(theta)
+
+    def rows():
+        return [piece["rows"].tolist() for piece in directory.pieces("x", after=after)]
+
+    assert sorted(sum(rows(), [])) == [0, 1, 2, 3]
+    simulations.forget_failures(directory, "x", theta, result)
+    assert rows() == [[0, 1, 2]]
+    directory.add_piece("x", {"rows": np.array([3])}, after=after)
+    assert rows() == [[0, 1, 2], [3]]
