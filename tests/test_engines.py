@@ -127,7 +127,11 @@ def test_sixty_four_dask_workers_are_kept_busy():
     n, workers = 8 * 64, 64
     with (
         distributed.LocalCluster(
-            n_workers=workers, threads_per_worker=1, processes=False, dashboard_address=":0"
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=False,
+            memory_limit=0,  # the workers are threads of this process, which is large
+            dashboard_address=":0",
         ) as cluster,
         distributed.Client(cluster) as client,
     ):

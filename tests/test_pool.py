@@ -16,6 +16,8 @@ from floppity_jax.simulate import DEVICE_CHUNK, simulate, stream
 from floppity_jax.simulators import batched, jax_batched
 from floppity_jax.simulators.base import BATCH
 
+pytestmark = pytest.mark.pool
+
 CHANNELS = 5
 GRID = np.arange(1.0, CHANNELS + 1)
 OBSERVATION = Observation(GRID, 0.1 * GRID)

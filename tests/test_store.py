@@ -24,6 +24,8 @@ from floppity_jax.store import (
     write_arrays,
 )
 
+pytestmark = pytest.mark.store
+
 SETUP = {"seed": 0, "parameters": {"T": {"args": (300.0, 3000.0)}}, "simulations": [100, 100]}
 
 
