@@ -153,7 +153,7 @@ def test_simulator_that_fails_too_often_stops_the_run():
         return np.zeros(N_CHANNELS)
 
     retrieval = fp.Retrieval(fails, PRIORS, _linear_observation(), pool=1, **TINY)
-    with pytest.raises(SimulatorError, match=r"of 200 simulations failed.*no convergence"):
+    with pytest.raises(SimulatorError, match=r"\d+ of \d+ simulations failed.*no convergence"):
         retrieval.run(1, 200, progress=False)
 
 
