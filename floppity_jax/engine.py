@@ -38,9 +38,10 @@ def run_in_engine(
     """Run calls in an engine, a chunk of them at a time, and yield them as they end."""
     executor, slots = pool.engine(), pool.slots()
     setup = (list(sys.path), _pickled(simulator))
+    token = hashlib.sha256(setup[1])
     # What is pickled of a module's function is its name alone: its source counts too.
-    token = hashlib.sha256(repr((setup, fingerprint(simulator))).encode()).hexdigest()
-    job = Job(token, uuid.uuid4().hex, pool.timeout, pool.retries, pool.threads, None)
+    token.update(repr((setup[0], fingerprint(simulator))).encode())
+    job = Job(token.hexdigest(), uuid.uuid4().hex, pool.timeout, pool.retries, pool.threads, None)
     waiting = collections.deque(calls)
     ended: queue.SimpleQueue[concurrent.futures.Future[Any]] = queue.SimpleQueue()
     running: dict[concurrent.futures.Future[Any], tuple[Calls, int]] = {}

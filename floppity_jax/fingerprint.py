@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
+import json
 import os
 import types
 from collections.abc import Callable, Mapping
@@ -42,6 +43,11 @@ def digest(*arrays: np.ndarray | None) -> str:
         if a is not None and a.size:
             content.update(np.ascontiguousarray(a).data.cast("B"))
     return content.hexdigest()[:12]
+
+
+def hash_of(settings: Any) -> str:
+    """Sixteen hexadecimal digits that change with JSON-ready settings."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _describe(value: Any, depth: int) -> list[str]:

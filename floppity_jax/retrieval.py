@@ -236,10 +236,11 @@ class Retrieval:
         problem, store, stopwatch, bar = tools
         _, key_learn, key_distance = jax.random.split(key, 3)
         before = None if state.fit is None else state.fit.density
+        after = "" if state.fit is None else digest(*fit_arrays(state.fit).values())
         batch = store.remember(
             f"simulations/{name}",
-            lambda: self._simulate_round(key, tools, state, name, n, take_over),
-            after=_digest_of(state),
+            lambda: self._simulate_round(key, tools, state, name, n, take_over, after),
+            after=after,
         )
         failures = simulations_of(batch).failures
         good = np.setdiff1d(np.arange(len(batch["z"])), list(failures))
@@ -288,8 +289,12 @@ class Retrieval:
         name: str,
         n: int,
         take_over: dict[str, Any] | None,
+        after: str,
     ) -> Arrays:
-        """Simulate a round; with the first of another run to begin with, if that is described."""
+        """Simulate a round; with the first of another run to begin with, if that is described.
+
+        ``after`` is the digest of what its proposals follow from.
+        """
         problem, store, stopwatch, bar = tools
         start = None if take_over is None else prior_simulations(take_over["reuse"], take_over)
         key_propose, _, _ = jax.random.split(key, 3)
@@ -316,7 +321,7 @@ class Retrieval:
             arrays = fill_round(
                 store, f"simulations/{name}", n, propose, self.observation.n_channels,
                 functools.partial(self._stream, most_failures=most_failures),
-                most_failures=most_failures, start=start, after=_digest_of(state),
+                most_failures=most_failures, start=start, after=after,
                 report=bar.simulated,
             )  # fmt: skip
         taken_over = 0 if start is None else min(len(start["z"]), len(arrays["z"]))
@@ -379,11 +384,6 @@ class Retrieval:
             "simulations": counts,
             "seed": seed,
         }
-
-
-def _digest_of(state: sequential.State) -> str:
-    """Digest of what the next proposal follows from."""
-    return "" if state.fit is None else digest(*fit_arrays(state.fit).values())
 
 
 def _converged(info: RoundInfo) -> bool:

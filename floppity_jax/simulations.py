@@ -32,9 +32,8 @@ SPARING = 10.0  # and so many times what it takes to write one
 MOST_PIECES = 500  # files of a round under way, before they are put together
 
 Directory = RunDirectory | NoDirectory
-Run = Callable[
-    [Float[np.ndarray, "n d"], np.ndarray], Generator[Finished, None, None]
-]  # theta, and which rows
+# Runs given rows of theta.
+Run = Callable[[Float[np.ndarray, "n d"], np.ndarray], Generator[Finished, None, None]]
 Report = Callable[[int, int], None]  # good and failed so far
 
 

@@ -18,6 +18,7 @@ import warnings
 
 import numpy as np
 import pytest
+from processes import gone
 
 from floppity_jax.errors import InvalidInput, SimulatorError
 from floppity_jax.observation import Observation
@@ -43,18 +44,6 @@ def _count(folder, name):
 def _counted(folder, name):
     path = pathlib.Path(folder) / name
     return path.read_text().split() if path.exists() else []
-
-
-def _gone(pid):
-    """Whether a process has ended, be it not yet collected by its parent."""
-    for _ in range(100):
-        try:
-            if pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                return True
-        except FileNotFoundError:
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def _good(result, bad):
@@ -113,7 +102,7 @@ def test_a_simulation_that_hangs_is_ended(tmp_path, fault):
     assert set(result.failures.values()) == {"took longer than the time limit of 0.5 s"}
     assert len(_counted(tmp_path, "call_2")) == 1  # never tried again
     if fault is sleep_in_a_command:
-        assert _gone(int((tmp_path / "command").read_text()))
+        assert gone(int((tmp_path / "command").read_text()))
 
 
 @pytest.mark.parametrize(
@@ -249,7 +238,7 @@ def test_an_interrupt_while_the_simulator_is_set_up_ends_it(tmp_path):
         assert time.monotonic() < deadline
         next(running)
     running.close()
-    assert all(_gone(int(pid)) for pid in _counted(tmp_path, "pids"))
+    assert all(gone(int(pid)) for pid in _counted(tmp_path, "pids"))
 
 
 def test_a_process_lost_in_set_up_is_tried_again(tmp_path):
@@ -492,7 +481,7 @@ def test_leaving_the_stream_ends_its_processes(tmp_path):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     running.close()
-    assert all(_gone(int(pid)) for pid in _counted(tmp_path, "pids"))
+    assert all(gone(int(pid)) for pid in _counted(tmp_path, "pids"))
 
 
 def test_a_broken_engine_says_so(tmp_path):
@@ -524,4 +513,4 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert ended.returncode == -signal.SIGKILL
     pids = collections.Counter((tmp_path / "pids").read_text().split())
     assert pids
-    assert all(_gone(int(pid)) for pid in pids)
+    assert all(gone(int(pid)) for pid in pids)

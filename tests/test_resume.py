@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+from processes import gone
 
 import floppity_jax as fp
 from floppity_jax import simulations
@@ -38,14 +39,6 @@ def _calls(directory):
     return [line.split()[0] for line in lines], [line.split()[1] for line in lines]
 
 
-def _gone(pid):
-    for _ in range(100):
-        if not pathlib.Path(f"/proc/{pid}").exists():
-            return True
-        time.sleep(0.05)
-    return False
-
-
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     directory = tmp_path_factory.mktemp("run") / "run"
@@ -65,7 +58,7 @@ def test_a_killed_run_ends_the_same_to_the_last_bit(tmp_path, undisturbed, where
     # It killed itself as soon as a second piece was written: twice comes only what was in flight.
     again = sum(count - 1 for count in collections.Counter(parameters).values())
     assert again <= (30 if where == "simulation" else 0)
-    assert all(_gone(pid) for pid in set(pids))
+    assert all(gone(pid) for pid in set(pids))
     assert not list(directory.rglob("*.parts"))
     assert not list(directory.rglob(".*"))
 
@@ -86,7 +79,7 @@ def test_an_interrupt_leaves_a_run_to_resume_and_no_process(tmp_path, undisturbe
     running.send_signal(signal.SIGINT)
     assert "KeyboardInterrupt" in running.communicate(timeout=20)[1]
     pids, parameters = _calls(directory)
-    assert all(_gone(pid) for pid in set(pids))
+    assert all(gone(pid) for pid in set(pids))
     assert _run(directory) == (0, undisturbed)
     # Those that hung, one in each of the two processes, and no other, are run again.
     again = collections.Counter(_calls(directory)[1][len(parameters) :])
@@ -119,55 +112,52 @@ def test_a_round_is_filled_up_with_fresh_draws(tmp_path):
     assert record.excluded_share == expected
 
 
+class Mendable:
+    """A simulator whose failures can be mended without its being another."""
+
+    def __init__(self, folder, fails):
+        self.folder = folder
+        self.fails = fails
+        self.broken = folder / "broken"
+        self.broken.touch()
+
+    def fingerprint(self):
+        return "the same"
+
+    def __call__(self, p):
+        with open(self.folder / "calls", "a") as file:
+            file.write("x")
+        if self.broken.exists() and self.fails(p):
+            raise OSError("no opacities")
+        return p["a"] * GRID + p["b"]
+
+
 def test_a_run_stopped_by_failures_goes_on_once_they_are_mended(tmp_path):
-    broken = tmp_path / "broken"
-    broken.touch()
-
-    class Model:
-        def fingerprint(self):
-            return "the same"
-
-        def __call__(self, p):
-            with open(tmp_path / "calls", "a") as file:
-                file.write("x")
-            if broken.exists() and p["b"] > -0.5:
-                raise OSError("no opacities")
-            return p["a"] * GRID + p["b"]
-
+    model = Mendable(tmp_path, lambda p: p["b"] > -0.5)
     with pytest.raises(SimulatorError, match="no opacities"):
-        _retrieval(Model()).run(1, 200, directory=tmp_path / "run", progress=False)
+        _retrieval(model).run(1, 200, directory=tmp_path / "run", progress=False)
     tried = len((tmp_path / "calls").read_text())
     (piece,) = (tmp_path / "run" / "simulations").rglob("00.parts/*.npz")
     with np.load(piece) as kept:
         good = len(kept["rows"])
         assert 0 < good < tried
         assert np.isfinite(kept["spectra"]).all()
-    broken.unlink()
-    run = _retrieval(Model()).run(1, 200, directory=tmp_path / "run", resume=True, progress=False)
+    model.broken.unlink()
+    run = _retrieval(model).run(1, 200, directory=tmp_path / "run", resume=True, progress=False)
     assert run.record.rounds[0].failures == 0
     assert len((tmp_path / "calls").read_text()) == tried + 200 - good
 
 
 def test_failures_of_every_part_are_run_again_once_they_are_mended(tmp_path):
     """Also those of parts of a round that had ended before it stopped."""
-    broken = tmp_path / "broken"
-    broken.touch()
-
-    class Model:
-        def fingerprint(self):
-            return "the same"
-
-        def __call__(self, p):
-            fails = p["a"] > 0.4 or len(list(tmp_path.rglob("01_proposal.npz")))
-            if broken.exists() and fails:
-                raise OSError("no opacities")
-            return p["a"] * GRID + p["b"]
-
+    model = Mendable(
+        tmp_path, lambda p: p["a"] > 0.4 or len(list(tmp_path.rglob("01_proposal.npz")))
+    )
     with pytest.raises(SimulatorError, match="no opacities"):
-        _retrieval(Model()).run(1, 200, directory=tmp_path / "run", progress=False)
+        _retrieval(model).run(1, 200, directory=tmp_path / "run", progress=False)
     assert list(tmp_path.rglob("01_proposal.npz"))
-    broken.unlink()
-    run = _retrieval(Model()).run(1, 200, directory=tmp_path / "run", resume=True, progress=False)
+    model.broken.unlink()
+    run = _retrieval(model).run(1, 200, directory=tmp_path / "run", resume=True, progress=False)
     assert run.record.rounds[0].failures == 0
     assert run.record.rounds[0].simulations == 200
 

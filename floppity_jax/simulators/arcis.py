@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from floppity_jax.errors import InvalidInput, SimulatorError
+from floppity_jax.fingerprint import hash_of
 from floppity_jax.observation import Observation
 from floppity_jax.simulators.arcis_input import UNITS, read_input, read_spectrum
 from floppity_jax.simulators.base import batched
@@ -20,7 +21,6 @@ from floppity_jax.simulators.process import (
     check_scratch,
     check_timeout,
     find_executable,
-    hash_of,
     last_lines,
     run_logged,
 )

@@ -9,14 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from floppity_jax.errors import InvalidInput, SimulatorError
-from floppity_jax.fingerprint import fingerprint
+from floppity_jax.fingerprint import fingerprint, hash_of
 from floppity_jax.simulators.process import (
     LOGS,
     check_given,
     check_scratch,
     check_timeout,
     find_executable,
-    hash_of,
     last_lines,
     run_logged,
 )

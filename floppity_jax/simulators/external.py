@@ -4,17 +4,15 @@ A model is built once in each worker, then run for one set of parameters after a
 spectrum is averaged over the observation's channels. Only how to build it travels to a worker.
 """
 
-import hashlib
 import importlib
 import importlib.metadata
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from floppity_jax.errors import InvalidInput, SimulatorError
-from floppity_jax.fingerprint import fingerprint
+from floppity_jax.fingerprint import fingerprint, hash_of
 
 
 class External:
@@ -127,11 +125,8 @@ class External:
             version = importlib.metadata.version(self.package)
         except importlib.metadata.PackageNotFoundError:
             version = "not installed here"
-        text = json.dumps(
-            [self.code, version, self.parameters, self.left.tolist(), self.right.tolist(),
-             described], sort_keys=True,
-        )  # fmt: skip
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        channels = self.left.tolist(), self.right.tolist()
+        return hash_of([self.code, version, self.parameters, *channels, described])
 
     def _build(self) -> Any:
         """Make what a worker keeps."""

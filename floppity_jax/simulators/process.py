@@ -1,7 +1,5 @@
 """What simulators that run a program share: its process, its logs, and checks of arguments."""
 
-import hashlib
-import json
 import os
 import pathlib
 import shutil
@@ -96,8 +94,3 @@ def check_given(given: Mapping[str, Any], wanted: Sequence[str]) -> None:
             "parameters", sorted(given), f"must be {sorted(wanted)}",
             "Give each of these, fixed where it does not vary, and no other.",
         )  # fmt: skip
-
-
-def hash_of(settings: Any) -> str:
-    """Sixteen hexadecimal digits that change with JSON-ready settings."""
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
