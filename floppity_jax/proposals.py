@@ -144,11 +144,11 @@ def draw_truncated(key: Key, n: int, regions: list[Region]) -> Draws:
     z, log_weight = np.concatenate(pieces), np.concatenate(log_weights)
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key_choice)))
     if ess >= n:
-        z = z[_systematic(rng, _capped(_normalised(log_weight), n), n)]
+        z = z[systematic(rng, _capped(_normalised(log_weight), n), n)]
         return Draws(z, ess, inside / tried, Sampler.RESAMPLING)
     if not inside:
         return Draws(z, 0.0, 0.0, Sampler.RESAMPLING)
-    starts = _systematic(rng, _normalised(log_weight), max(CHUNK, 4 * n))
+    starts = systematic(rng, _normalised(log_weight), max(CHUNK, 4 * n))
     return _walk(rng, n, regions, candidates, z[starts], ess)
 
 
@@ -230,7 +230,7 @@ def _capped(weight: Float[np.ndarray, " m"], n: int) -> Float[np.ndarray, " m"]:
     return np.minimum(factor[np.argmax(factor * largest[:n] <= 1)] * weight, 1)
 
 
-def _systematic(
+def systematic(
     rng: np.random.Generator, weight: Float[np.ndarray, " m"], n: int
 ) -> Int[np.ndarray, " n"]:
     """Choose ``n`` rows, each as often as its weight has it, to within one (Madow 1949)."""
