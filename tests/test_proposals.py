@@ -255,7 +255,7 @@ def test_choice_by_weight_is_exact_and_without_repeats():
     free = capped < 1
     np.testing.assert_allclose(capped[free] / weight[free], capped[free][0] / weight[free][0])
     rng, repeats = np.random.default_rng(1), 2000
-    rows = np.array([proposals._systematic(rng, capped, 50) for _ in range(repeats)])
+    rows = np.array([proposals.systematic(rng, capped, 50) for _ in range(repeats)])
     assert all(len(np.unique(row)) == 50 for row in rows)
     counts = np.bincount(rows.ravel(), minlength=200)
     error = np.sqrt(repeats * capped * (1 - capped))
