@@ -118,3 +118,14 @@ def _tempered(log_weights: Float[np.ndarray, " n"], least: float) -> np.ndarray 
     power = 1.0 if shortfall(1.0) >= 0 else scipy.optimize.brentq(shortfall, 1e-12, 1.0)
     weights = np.exp(power * (log_weights - log_weights.max()))
     return weights / weights.sum()
+
+
+def pareto_reading(k: float, n: int) -> str:
+    """Say in words what the Pareto shape ``k`` of ``n`` weights means (Vehtari et al. 2024)."""
+    # Above this, n is too few for the error to fall as it should.
+    limit = min(1 - 1 / np.log10(max(n, 10)), 0.7)
+    if k < limit:
+        return f"good: below {limit:.2f}, weighted means and their errors can be trusted"
+    if k < 1:
+        return f"poor: not below {limit:.2f}, errors of weighted means are larger than stated"
+    return "bad: not below 1, weighted means have no error that could be stated"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
+import scipy.special
 from scipy.special import logsumexp
 
 from floppity_jax import noise
@@ -22,10 +23,11 @@ from floppity_jax.density import (
 from floppity_jax.errors import InvalidInput, NoLikelihoodError, SimulatorError
 from floppity_jax.flows.config import FlowConfig
 from floppity_jax.importance import adaptive_draws
+from floppity_jax.mixture import WeightedSimulations
 from floppity_jax.observation import Observation
 from floppity_jax.pool import Pool
 from floppity_jax.priors import ParameterSpace
-from floppity_jax.proposals import effective_sample_size
+from floppity_jax.proposals import effective_sample_size, systematic
 from floppity_jax.record import RunRecord
 from floppity_jax.simulate import Simulations, simulate
 from floppity_jax.store import Arrays, read_arrays, write_arrays
@@ -60,6 +62,8 @@ class Posterior:
         How the run went.
     evaluate : callable or None
         Runs the simulator; None for a posterior read from a file.
+    simulations : WeightedSimulations or None
+        Those of all rounds; None without a likelihood, and for a posterior read from a file.
     """
 
     space: ParameterSpace
@@ -68,6 +72,7 @@ class Posterior:
     flow: FlowConfig
     record: RunRecord
     evaluate: Evaluate | None = None
+    simulations: WeightedSimulations | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -148,6 +153,32 @@ class Posterior:
             log_weights=draws.log_weights,
         )
 
+    def reuse_simulations(self) -> ImportancePosterior:
+        """Correct the posterior by the simulations of all rounds, at no further simulator call.
+
+        They are weighted as draws of the mixture of what the rounds drew from
+        (`floppity_jax.mixture`). Far fewer of them count than of the draws of `importance_sample`:
+        this is a check on its evidence, and a posterior where the simulator is too slow for it.
+
+        Raises
+        ------
+        NoLikelihoodError
+            Where the observation has no errors.
+        InvalidInput
+            Where the posterior was read from a file, which does not hold the simulations.
+        """
+        noise.require_errors(self.observation)
+        if self.simulations is None:
+            raise InvalidInput(
+                "posterior", "read from a file", "must hold the simulations of its rounds",
+                "Take it from retrieval.run(..., directory=..., resume=True).",
+            )  # fmt: skip
+        theta, spectra, log_weights, log_mass_error = self.simulations
+        return ImportancePosterior(
+            **_fields(self),
+            draws=theta, spectra=spectra, log_weights=log_weights, log_mass_error=log_mass_error,
+        )  # fmt: skip
+
     def to_datatree(self, n: int = 4000, seed: int = 0) -> xarray.DataTree:
         """Draws and all that is known about them, as an ArviZ DataTree.
 
@@ -214,11 +245,14 @@ class ImportancePosterior(Posterior):
         Their noise-free spectra.
     log_weights : array (n,)
         Log of likelihood times prior over the density that the draws came from.
+    log_mass_error : float
+        What the normalisation of that density adds to the error of `log_evidence`.
     """
 
     draws: Float[np.ndarray, "n d"]
     spectra: Float[np.ndarray, "n channels"]
     log_weights: Float[np.ndarray, " n"]
+    log_mass_error: float = 0.0
 
     @property
     def ess(self) -> float:
@@ -238,23 +272,29 @@ class ImportancePosterior(Posterior):
     @property
     def log_evidence_error(self) -> float:
         """Standard error of `log_evidence`."""
-        return float(np.sqrt(max(1 / self.ess - 1 / len(self.draws), 0.0)))
+        variance = max(1 / self.ess - 1 / len(self.draws), 0.0)
+        return float(np.sqrt(variance + self.log_mass_error**2))
 
     @property
     def pareto_k(self) -> float:
-        """Shape of the tail of the weights: below 0.7 they can be trusted (Vehtari et al. 2024)."""
+        """Shape of the tail of the weights; `importance.pareto_reading` says what it means."""
         return self._smoothed()[1]
 
+    @property
+    def weights(self) -> Float[np.ndarray, " n"]:
+        """Pareto-smoothed weights of ``draws``, which add up to 1."""
+        weights = np.exp(self._smoothed()[0])
+        return weights / weights.sum()
+
     def sample(self, n: int, seed: int = 0) -> Float[np.ndarray, "n d"]:
-        """Draw ``n`` of the weighted parameter sets, with replacement."""
+        """Draw ``n`` of the weighted parameter sets; the same one may come more than once."""
         return self.draws[self.resample(n, seed)]
 
     def resample(self, n: int, seed: int = 0) -> np.ndarray:
-        """Rows of ``draws``, picked in proportion to the Pareto-smoothed weights."""
+        """Rows of ``draws``, each as often as its weight has it, to within one, in random order."""
         _check_count("n", n)
-        weights = np.exp(self._smoothed()[0])
         rng = np.random.default_rng(seed)
-        return rng.choice(len(self.draws), size=n, p=weights / weights.sum())
+        return rng.permutation(systematic(rng, self.weights, n))
 
     def log_prob(self, theta: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
         """Log of likelihood times prior over evidence: one simulator call for each row."""
@@ -269,6 +309,17 @@ class ImportancePosterior(Posterior):
         log_likelihood = np.where(np.isfinite(log_likelihood), log_likelihood, -np.inf)
         log_p[inside] = log_likelihood + log_prior[inside] - self.log_evidence
         return log_p
+
+    def chi2_p_value(self) -> float:
+        """Posterior-predictive p-value of chi square (Gelman, Meng & Stern 1996).
+
+        The probability that data made by the models of the posterior, with new noise, lie as far
+        from those models as the observation does: near 0 where none of them fits.
+        """
+        chi2 = (noise.residuals(self.spectra, self.observation) ** 2).sum(axis=1)
+        good = np.isfinite(chi2)
+        p = scipy.special.gammaincc(self.observation.n_channels / 2, chi2[good] / 2)
+        return float(self.weights[good] @ p)
 
     def reduced_chi2_best(self) -> float:
         """Chi square of the best draw over channels less free parameters."""
@@ -290,7 +341,7 @@ class ImportancePosterior(Posterior):
     def _content(self) -> tuple[Arrays, dict[str, Any]]:
         arrays, description = super()._content()
         own = {"draws": self.draws, "spectra": self.spectra, "log_weights": self.log_weights}
-        return arrays | own, description
+        return arrays | own, {**description, "log_mass_error": self.log_mass_error}
 
 
 def load_posterior(
@@ -336,6 +387,7 @@ def load_posterior(
     }
     if "log_weights" in arrays:
         common |= {key: arrays[key] for key in ("draws", "spectra", "log_weights")}
+        common["log_mass_error"] = description["log_mass_error"]
         return ImportancePosterior(**common)
     return Posterior(**common)
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from scipy.special import logsumexp
 
 from floppity_jax.density import CHUNK, Density, log_standard_normal
 from floppity_jax.typing import Bool, Float, Int, Key
@@ -68,6 +69,11 @@ class Draws(NamedTuple):
         How they were drawn.
     ignored : int
         Older regions they need not lie in, since no candidate lay in all regions.
+    log_mass, log_mass_error : float
+        Log of the prior mass of what was drawn from, and its standard error.
+    log_cap : float
+        Log of the weight, prior over the density of candidates, from which on a candidate was
+        chosen once and no more: beyond it, draws are rarer than the prior has them.
     """
 
     z: Float[np.ndarray, "n d"]
@@ -75,6 +81,9 @@ class Draws(NamedTuple):
     acceptance: float
     sampler: Sampler = Sampler.PRIOR
     ignored: int = 0
+    log_mass: float = 0.0
+    log_mass_error: float = 0.0
+    log_cap: float = np.inf
 
 
 def draw_prior(key: Key, n: int, dim: int) -> Draws:
@@ -143,13 +152,21 @@ def draw_truncated(key: Key, n: int, regions: list[Region]) -> Draws:
         return draws._replace(ignored=len(regions) - 1)
     z, log_weight = np.concatenate(pieces), np.concatenate(log_weights)
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key_choice)))
-    if ess >= n:
-        z = z[systematic(rng, _capped(_normalised(log_weight), n), n)]
-        return Draws(z, ess, inside / tried, Sampler.RESAMPLING)
     if not inside:
         return Draws(z, 0.0, 0.0, Sampler.RESAMPLING)
-    starts = systematic(rng, _normalised(log_weight), max(CHUNK, 4 * n))
-    return _walk(rng, n, regions, candidates, z[starts], ess)
+    if ess >= n:
+        share, factor = _capped(_normalised(log_weight), n)
+        draws = Draws(z[systematic(rng, share, n)], ess, inside / tried, Sampler.RESAMPLING)
+        log_cap = float(logsumexp(log_weight) - np.log(factor))
+        log_weight = np.minimum(log_weight, log_cap)
+    else:
+        starts = systematic(rng, _normalised(log_weight), max(CHUNK, 4 * n))
+        draws, log_cap = _walk(rng, n, regions, candidates, z[starts], ess), np.inf
+    return draws._replace(
+        log_mass=float(logsumexp(log_weight)) - np.log(tried),
+        log_mass_error=float(np.sqrt(1 / effective_sample_size(log_weight) - 1 / tried)),
+        log_cap=log_cap,
+    )
 
 
 def effective_sample_size(log_weight: Float[np.ndarray, " n"]) -> float:
@@ -222,12 +239,16 @@ def _normalised(log_weight: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     return weight / weight.sum()
 
 
-def _capped(weight: Float[np.ndarray, " m"], n: int) -> Float[np.ndarray, " m"]:
-    """Scale to a sum of ``n`` with none above 1; at least ``n`` weights must not be zero."""
+def _capped(weight: Float[np.ndarray, " m"], n: int) -> tuple[Float[np.ndarray, " m"], float]:
+    """Scale to a sum of ``n`` with none above 1; at least ``n`` weights must not be zero.
+
+    Returns them and the factor by which those below 1 were multiplied.
+    """
     largest = np.sort(weight)[::-1]
     rest = np.cumsum(largest[::-1])[::-1][:n]
     factor = (n - np.arange(n)) / rest  # where so many are capped, the others share what is left
-    return np.minimum(factor[np.argmax(factor * largest[:n] <= 1)] * weight, 1)
+    scale = float(factor[np.argmax(factor * largest[:n] <= 1)])
+    return np.minimum(scale * weight, 1), scale
 
 
 def systematic(

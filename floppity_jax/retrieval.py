@@ -19,11 +19,13 @@ from floppity_jax.compilation import use_cache
 from floppity_jax.errors import InvalidInput
 from floppity_jax.fingerprint import digest, fingerprint
 from floppity_jax.flows.config import FlowConfig
+from floppity_jax.mixture import WeightedSimulations
 from floppity_jax.observation import Observation
 from floppity_jax.pool import Pool
 from floppity_jax.posterior import Posterior
 from floppity_jax.priors import ParameterSpace
 from floppity_jax.progress import Progress
+from floppity_jax.proposals import Draws, Sampler
 from floppity_jax.record import RoundInfo, RunRecord
 from floppity_jax.simulate import Finished, Simulations, stream
 from floppity_jax.simulations import (
@@ -214,6 +216,8 @@ class Retrieval:
                 if stop == "converged" and _converged(info):
                     break
         assert state.fit is not None  # there is at least one round
+        with stopwatch.time("sampling"):
+            weighted = self._weighted(problem, state)
         return Posterior(
             space=self.space,
             observation=self.observation,
@@ -221,6 +225,18 @@ class Retrieval:
             flow=self.flow,
             record=record,
             evaluate=functools.partial(self._evaluate, store),
+            simulations=weighted,
+        )
+
+    def _weighted(
+        self, problem: sequential.Problem, state: sequential.State
+    ) -> WeightedSimulations | None:
+        """All simulations with their weights, where there is a likelihood."""
+        if self.observation.errors is None:
+            return None
+        log_weights, log_mass_error = sequential.weigh(problem, state)
+        return WeightedSimulations(
+            self.space.to_theta(state.z), state.spectra, log_weights, log_mass_error
         )
 
     def _round(
@@ -245,7 +261,9 @@ class Retrieval:
         failures = simulations_of(batch).failures
         good = np.setdiff1d(np.arange(len(batch["z"])), list(failures))
         bar.simulated(len(good), len(failures))
-        state = sequential.add(state, batch["z"][good], batch["spectra"][good])
+        draws = _draws(batch)
+        law = sequential.law(problem, state, len(batch["z"]), draws)
+        state = sequential.add(state, batch["z"][good], batch["spectra"][good], law)
         used = int(state.used.sum())
         _check_enough(used, self.training)
 
@@ -263,16 +281,15 @@ class Retrieval:
         with stopwatch.time("sampling"):
             change = sequential.distance(key_distance, before, fit.density)
             efficiency = sequential.efficiency(problem, learned, fit.density)
-        acceptance, ess, ignored = batch["proposal"].tolist()
         info = RoundInfo(
             simulations=len(batch["z"]),
             failures=len(failures),
             taken_over=int(batch["taken_over"]),
             used=used,
-            acceptance=acceptance,
-            proposal_ess=ess,
-            sampler=str(batch["sampler"]),
-            ignored_regions=int(ignored),
+            acceptance=draws.acceptance,
+            proposal_ess=draws.ess,
+            sampler=draws.sampler.name,
+            ignored_regions=draws.ignored,
             change=change,
             efficiency=efficiency,
             misfit=fit.features.noise,
@@ -312,8 +329,11 @@ class Retrieval:
             return {
                 "z": draws.z,
                 "theta": self.space.to_theta(draws.z),
-                "proposal": np.array([draws.acceptance, draws.ess, draws.ignored]),
-                "sampler": np.array(draws.sampler.name),
+                **{
+                    f"proposal_{name}": np.array(v)
+                    for name, v in _figures(draws).items()
+                    if name != "z"
+                },
             }
 
         most_failures = self.pool.most_failures
@@ -384,6 +404,18 @@ class Retrieval:
             "simulations": counts,
             "seed": seed,
         }
+
+
+def _figures(draws: Draws) -> Arrays:
+    """How the draws came about, for a file."""
+    figures = {**draws._asdict(), "sampler": draws.sampler.name}
+    return {name: np.array(figure) for name, figure in figures.items() if name != "z"}
+
+
+def _draws(batch: Arrays) -> Draws:
+    """Read the draws of a round from its file."""
+    figures = {name: batch[f"proposal_{name}"].item() for name in Draws._fields if name != "z"}
+    return Draws(batch["z"], **{**figures, "sampler": Sampler[figures["sampler"]]})
 
 
 def _converged(info: RoundInfo) -> bool:

@@ -28,6 +28,7 @@ from floppity_jax.features import (
 )
 from floppity_jax.flows.config import FlowConfig
 from floppity_jax.flows.embedding import start_from_projection
+from floppity_jax.mixture import Law, mixture_weights
 from floppity_jax.observation import Observation
 from floppity_jax.training import TrainingRecord
 from floppity_jax.training_config import TrainingConfig
@@ -109,6 +110,8 @@ class State(NamedTuple):
         How many of the first simulations were drawn from the prior.
     regions : list of Region
         One a round, for ``truncated``; each is used within all those before it.
+    laws : list of Law
+        What the parameters of each round were drawn from.
     """
 
     z: Float[np.ndarray, "n d"]
@@ -118,14 +121,16 @@ class State(NamedTuple):
     n_prior: int
     fit: Fit | None
     regions: list[proposals.Region]
+    laws: list[Law]
 
 
 def init(problem: Problem) -> State:
     """Start with nothing known."""
     d, channels = problem.dim, problem.observation.n_channels
     return State(
-        np.empty((0, d)), np.empty((0, channels)), np.empty(0, bool), np.empty(0, bool), 0, None, []
-    )
+        np.empty((0, d)), np.empty((0, channels)), np.empty(0, bool), np.empty(0, bool), 0, None,
+        [], [],
+    )  # fmt: skip
 
 
 def propose(key: Key, problem: Problem, state: State, n: int) -> proposals.Draws:
@@ -137,11 +142,28 @@ def propose(key: Key, problem: Problem, state: State, n: int) -> proposals.Draws
     return proposals.draw_truncated(key, n, state.regions)
 
 
+def law(problem: Problem, state: State, n: int, draws: proposals.Draws) -> Law:
+    """Return what `propose` drew from: ``n`` simulations came of it; ``draws`` needs no ``z``."""
+    if state.fit is None:
+        return Law(n)
+    if problem.method == "apt":
+        return Law(n, state.fit.density, prior_share=problem.training.prior_share)
+    newest = state.regions[-1]
+    return Law(
+        n, newest.density, newest.log_threshold, 0.0, draws.ignored > 0,
+        draws.log_mass, draws.log_mass_error, draws.log_cap,
+    )  # fmt: skip
+
+
 def add(
-    state: State, z: Float[np.ndarray, "n d"], spectra: Float[np.ndarray, "n channels"]
+    state: State,
+    z: Float[np.ndarray, "n d"],
+    spectra: Float[np.ndarray, "n channels"],
+    law: Law,
 ) -> State:
     """Take in the good simulations of a round, which were proposed inside every region."""
     return state._replace(
+        laws=[*state.laws, law],
         z=np.concatenate([state.z, z]),
         spectra=np.concatenate([state.spectra, spectra]),
         inside=np.concatenate([state.inside, np.ones(len(z), bool)]),
@@ -238,6 +260,12 @@ def update(problem: Problem, state: State, fit: Fit) -> State:
         inside=state.inside & region.contains(state.z),
         used=region._replace(log_threshold=fit.log_threshold_used).contains(state.z),
     )
+
+
+def weigh(problem: Problem, state: State) -> tuple[Float[np.ndarray, " n"], float]:
+    """Weigh all simulations so far by their likelihood: `mixture.mixture_weights`."""
+    log_likelihood = noise.log_likelihood(state.spectra, problem.observation).sum(axis=1)
+    return mixture_weights(state.laws, state.z, log_likelihood)
 
 
 def distance(key: Key, old: Density | None, new: Density) -> float:

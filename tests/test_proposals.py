@@ -249,7 +249,8 @@ def test_a_chain_ends_however_badly_it_mixes(monkeypatch):
 def test_choice_by_weight_is_exact_and_without_repeats():
     weight = np.random.default_rng(0).exponential(size=200) ** 2
     weight /= weight.sum()
-    capped = proposals._capped(weight, 50)
+    capped, factor = proposals._capped(weight, 50)
+    assert capped[capped < 1] == pytest.approx(factor * weight[capped < 1])
     assert capped.sum() == pytest.approx(50)
     assert capped.max() == 1
     free = capped < 1

@@ -12,6 +12,7 @@ import floppity_jax as fp
 from floppity_jax import retrieval, sequential
 from floppity_jax.density import Density, Whitening, new_flows
 from floppity_jax.flows.config import FlowConfig
+from floppity_jax.mixture import Law
 from floppity_jax.training_config import TrainingConfig
 
 SMALL = FlowConfig(transforms=1, bins=4, width=8, blocks=1, components=2, members=1)
@@ -79,7 +80,7 @@ def _problem(**changes):
 def _state(seed, n, problem, radius=np.inf):
     """Draws of the prior; those beyond a radius about the posterior do not count."""
     z = np.random.default_rng(seed).normal(size=(n, 2))
-    state = sequential.add(sequential.init(problem), z, z @ DESIGN)
+    state = sequential.add(sequential.init(problem), z, z @ DESIGN, Law(n))
     far = np.linalg.solve(np.linalg.cholesky(COVARIANCE), (z - MEAN).T)
     return state._replace(inside=(far**2).sum(axis=0) < radius**2)
 

@@ -15,6 +15,7 @@ import floppity_jax as fp
 from floppity_jax import sequential, training
 from floppity_jax.density import CHUNK, Density, Whitening, new_flows
 from floppity_jax.flows.config import FlowConfig
+from floppity_jax.mixture import Law
 from floppity_jax.training import MOST_ROLLBACKS, StopReason
 from floppity_jax.training_config import TrainingConfig
 
@@ -248,7 +249,7 @@ def test_a_linear_start_is_the_exact_posterior_of_a_linear_problem():
     observation = fp.Observation(values, np.ones(channels))
     problem = sequential.Problem(DIM, observation, FLOW, STILL, "truncated", ROWS)
     z = np.random.default_rng(4).normal(size=(N, DIM))
-    state = sequential.add(sequential.init(problem), z, z @ design)
+    state = sequential.add(sequential.init(problem), z, z @ design, Law(N))
     density = sequential.learn(jax.random.key(0), problem, state).density
 
     def posterior(mean, covariance):

@@ -85,6 +85,7 @@ def second_round(observation, z, spectra):
     import jax
 
     from floppity_jax import FlowConfig, TrainingConfig, sequential
+    from floppity_jax.mixture import Law
 
     config = dataclasses.replace(
         TrainingConfig.paper(), batch_size=BATCH, atoms=ATOMS, max_epochs=EPOCHS + 1,
@@ -92,9 +93,10 @@ def second_round(observation, z, spectra):
     )  # fmt: skip
     flow = dataclasses.replace(FlowConfig.paper(), components=FEATURES)
     problem = sequential.Problem(z.shape[1], observation, flow, config, "apt", len(z))
-    state = sequential.add(sequential.init(problem), z[:PER_ROUND], spectra[:PER_ROUND])
+    law = Law(PER_ROUND)  # no weights are asked for
+    state = sequential.add(sequential.init(problem), z[:PER_ROUND], spectra[:PER_ROUND], law)
     state = sequential.update(problem, state, sequential.learn(jax.random.key(0), problem, state))
-    state = sequential.add(state, z[PER_ROUND:], spectra[PER_ROUND:])
+    state = sequential.add(state, z[PER_ROUND:], spectra[PER_ROUND:], law)
 
     def train():
         ends = []
