@@ -18,14 +18,19 @@ if TYPE_CHECKING:
     import xarray
 
 
+NOISE = 1  # keeps the noise of predicted spectra apart from other random numbers of a seed
+
+
 def to_datatree(posterior: Posterior, n: int, seed: int) -> xarray.DataTree:
     """Return ``n`` draws with the groups and attributes of the design.
 
     Groups: ``posterior`` and ``prior`` (one chain), ``sample_stats`` (``log_prob``, and
     ``log_weight`` of the draws of a corrected posterior), ``observed_data``, ``constant_data``,
-    ``rounds``; after importance sampling also ``posterior_predictive`` (noise-free spectra) and
-    ``log_likelihood``, of the same draws.
+    ``rounds``; after importance sampling also ``model_spectra`` (noise-free),
+    ``posterior_predictive`` (with noise) and ``log_likelihood`` of the same draws, and
+    ``importance`` (``log_weight`` of every draw that was simulated).
     """
+    import xarray
     from arviz_base import from_dict
 
     space, observation = posterior.space, posterior.observation
@@ -33,12 +38,15 @@ def to_datatree(posterior: Posterior, n: int, seed: int) -> xarray.DataTree:
     channel = f"channel_{name}"
     prior = space.to_theta(draw_prior(jax.random.key(seed), n, len(space.names)).z)
     groups: dict[str, dict[str, Any]] = {"prior": _columns(space.names, prior)}
+    rng = np.random.default_rng([seed, NOISE])
     if isinstance(posterior, ImportancePosterior):
         rows = posterior.resample(n, seed)
         theta, spectra = posterior.draws[rows], posterior.spectra[rows]
         log_likelihood = noise.log_likelihood(spectra, observation)
         log_prob = log_likelihood.sum(1) + space.log_prior(theta) - posterior.log_evidence
-        groups["posterior_predictive"] = {name: spectra[None]}
+        groups["model_spectra"] = {name: spectra[None]}
+        noisy = spectra + observation.errors * rng.normal(size=spectra.shape)
+        groups["posterior_predictive"] = {name: noisy[None]}
         groups["log_likelihood"] = {name: log_likelihood[None]}
         groups["sample_stats"] = {"log_weight": posterior.log_weights[rows][None]}
     else:
@@ -52,11 +60,13 @@ def to_datatree(posterior: Posterior, n: int, seed: int) -> xarray.DataTree:
     groups["observed_data"] = {name: observation.values}
     groups["constant_data"] = {f"{k}_{name}": v for k, v in constant.items() if v is not None}
     dims = {name: [channel], **{key: [channel] for key in groups["constant_data"]}}
-    order = ("posterior", "posterior_predictive", "log_likelihood", "sample_stats", "prior",
-             "observed_data", "constant_data")  # fmt: skip
+    order = ("posterior", "model_spectra", "posterior_predictive", "log_likelihood",
+             "sample_stats", "prior", "observed_data", "constant_data")  # fmt: skip
     tree = from_dict({key: groups[key] for key in order if groups.get(key)}, dims=dims)
     _describe(tree, posterior)
     tree["rounds"] = _rounds(posterior.record)
+    if isinstance(posterior, ImportancePosterior):
+        tree["importance"] = xarray.Dataset({"log_weight": ("simulation", posterior.log_weights)})
     return tree
 
 
@@ -72,7 +82,7 @@ def _describe(tree: xarray.DataTree, posterior: Posterior) -> None:
                 unit=prior.unit, label=prior.label or name, scale=prior.scale
             )
     observation, record = posterior.observation, posterior.record
-    for group in ("observed_data", "posterior_predictive"):
+    for group in ("observed_data", "model_spectra", "posterior_predictive"):
         if group in tree.children:
             tree[group][observation.name].attrs["unit"] = observation.unit
     for key, variable in tree["constant_data"].data_vars.items():
@@ -95,6 +105,14 @@ def _describe(tree: xarray.DataTree, posterior: Posterior) -> None:
             ess=posterior.ess,
             pareto_k=posterior.pareto_k,
             reduced_chi2_best=posterior.reduced_chi2_best(),
+            chi2_p_value=posterior.chi2_p_value(),
+        )
+    if posterior.simulations is not None:
+        mixture = posterior.reuse_simulations()
+        tree.attrs.update(
+            mixture_log_evidence=mixture.log_evidence,
+            mixture_log_evidence_error=mixture.log_evidence_error,
+            mixture_ess=mixture.ess,
         )
 
 

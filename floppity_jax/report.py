@@ -67,7 +67,7 @@ def write_report(
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     figures = {"corner.png": plots.corner}
-    if "posterior_predictive" in datatree.children:
+    if "model_spectra" in datatree.children:
         figures["spectrum.png"] = plots.spectrum
     for name, draw in figures.items():
         draw(datatree).savefig(directory / name, dpi=150)

@@ -25,7 +25,7 @@ def spectrum(datatree: xarray.DataTree) -> Figure:
     Parameters
     ----------
     datatree
-        With the groups ``observed_data``, ``constant_data`` and ``posterior_predictive``.
+        With the groups ``observed_data``, ``constant_data`` and ``model_spectra``.
 
     Raises
     ------
@@ -34,9 +34,9 @@ def spectrum(datatree: xarray.DataTree) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    if "posterior_predictive" not in datatree.children:
+    if "model_spectra" not in datatree.children:
         raise InvalidInput(
-            "datatree", tuple(datatree.children), "must have the group posterior_predictive",
+            "datatree", tuple(datatree.children), "must have the group model_spectra",
             "Model spectra come with posterior.importance_sample(n).to_datatree().",
         )  # fmt: skip
     datasets = [str(name) for name in datatree["observed_data"].data_vars]
@@ -55,7 +55,7 @@ def _fit(top: Axes, bottom: Axes, datatree: xarray.DataTree, name: str) -> None:
     observed = datatree["observed_data"][name]
     data = observed.to_numpy()
     error = constants[f"error_{name}"].to_numpy()
-    models = datatree["posterior_predictive"][name].to_numpy().reshape(-1, len(data))
+    models = datatree["model_spectra"][name].to_numpy().reshape(-1, len(data))
     median = np.median(models, axis=0)
     if f"wavelength_{name}" in constants:
         x, x_label = constants[f"wavelength_{name}"].to_numpy(), "wavelength [µm]"
