@@ -122,6 +122,8 @@ def _of_rounds(record: RunRecord) -> dict[str, float]:
         return {}
     return {
         "misfit": record.rounds[-1].misfit,
+        "feature_distance": record.rounds[-1].feature_distance,
+        "feature_share": record.rounds[-1].feature_share,
         "simulator_failures": sum(r.failures for r in record.rounds),
         "prior_share_excluded": record.excluded_share,
     }
@@ -149,6 +151,8 @@ def _rounds(record: RunRecord) -> xarray.Dataset:
         "change",
         "efficiency",
         "misfit",
+        "feature_distance",
+        "feature_share",
     )
     return xarray.Dataset(
         {

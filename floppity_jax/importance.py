@@ -120,7 +120,7 @@ def _tempered(log_weights: Float[np.ndarray, " n"], least: float) -> np.ndarray 
     return weights / weights.sum()
 
 
-def pareto_reading(k: float, n: int) -> str:
+def pareto_reading(k: float, n: float) -> str:
     """Say in words what the Pareto shape ``k`` of ``n`` weights means (Vehtari et al. 2024)."""
     # Above this, n is too few for the error to fall as it should.
     limit = min(1 - 1 / np.log10(max(n, 10)), 0.7)

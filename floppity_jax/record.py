@@ -33,6 +33,9 @@ class RoundInfo:
     misfit : float
         Factor on the errors in training: above 1 where no model comes near the observation
         (`features.misfit`).
+    feature_distance, feature_share : float
+        Distance of the observation from the nearest simulation in use, and share of simulations
+        that lie further from all others (`familiarity.Familiarity`).
     training : TrainingRecord
         Losses and stop reason.
     """
@@ -48,6 +51,8 @@ class RoundInfo:
     change: float
     efficiency: float
     misfit: float
+    feature_distance: float
+    feature_share: float
     training: TrainingRecord
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from floppity_jax import plots
+from floppity_jax.familiarity import UNFAMILIAR
+from floppity_jax.importance import pareto_reading
 from floppity_jax.summary import interval, is_log, parameters
 
 if TYPE_CHECKING:
@@ -83,19 +85,31 @@ def _facts(datatree: xarray.DataTree) -> list[tuple[str, str]]:
     if known.get("misfit", 1) > 1:
         fact = f"no model fits; errors taken {known['misfit']:.1f} times larger in training"
         facts.append(("misfit", fact))
+    if "chi2_p_value" in known:
+        facts.append(("predictive p-value of chi^2", f"{known['chi2_p_value']:.2g}"))
+    if known.get("feature_share", 1) < UNFAMILIAR:
+        fact = (
+            f"the network has never seen a spectrum like this: {known['feature_distance']:.1f} "
+            f"sigma from the nearest simulation, further than all but {known['feature_share']:.1%}"
+        )
+        facts.append(("unfamiliar", fact))
     if "log_evidence" in known:
         error = known.get("log_evidence_error")
         value = f"{known['log_evidence']:.2f}" + (f" +- {error:.2f}" if error is not None else "")
         facts.append(("log evidence", value))
+    if "mixture_log_evidence" in known:
+        value = (
+            f"{known['mixture_log_evidence']:.2f} +- {known['mixture_log_evidence_error']:.2f}"
+            f" ({known['mixture_ess']:.0f} effective)"
+        )
+        facts.append(("  from the simulations of the rounds", value))
     if "importance_efficiency" in known:
         efficiency = f"{known['importance_efficiency']:.2g}"
         facts.append(("importance-sampling efficiency", efficiency))
     if "pareto_k" in known:
-        # Vehtari et al. 2024: from 0.7 on, the error of a weighted mean cannot be known.
-        verdict = (
-            "" if known["pareto_k"] < 0.7 else ", not below 0.7: the weights cannot be trusted"
-        )
-        facts.append(("Pareto k of the weights", f"{known['pareto_k']:.2f}{verdict}"))
+        k = known["pareto_k"]
+        n = known["ess"] / known["importance_efficiency"]
+        facts.append(("Pareto k of the weights", f"{k:.2f}, {pareto_reading(k, n)}"))
     if "simulator_calls" in known:
         facts.append(("simulator calls", f"{int(known['simulator_calls']):,}"))
     if known.get("simulator_failures"):

@@ -17,6 +17,7 @@ from floppity_jax import sequential
 from floppity_jax.checkpoint import fit_arrays, fit_from_arrays
 from floppity_jax.compilation import use_cache
 from floppity_jax.errors import InvalidInput
+from floppity_jax.familiarity import familiarity
 from floppity_jax.fingerprint import digest, fingerprint
 from floppity_jax.flows.config import FlowConfig
 from floppity_jax.mixture import WeightedSimulations
@@ -281,6 +282,10 @@ class Retrieval:
         with stopwatch.time("sampling"):
             change = sequential.distance(key_distance, before, fit.density)
             efficiency = sequential.efficiency(problem, learned, fit.density)
+            key_familiarity = jax.random.fold_in(key_distance, 1)
+            familiar = familiarity(
+                key_familiarity, fit.features, learned.spectra[learned.used], self.observation
+            )
         info = RoundInfo(
             simulations=len(batch["z"]),
             failures=len(failures),
@@ -293,6 +298,8 @@ class Retrieval:
             change=change,
             efficiency=efficiency,
             misfit=fit.features.noise,
+            feature_distance=familiar.distance,
+            feature_share=familiar.share,
             training=fit.record,
         )
         bar.round_done()

@@ -20,7 +20,7 @@ from floppity_jax import config, plots
 from floppity_jax.simulate import simulate
 
 DEMO = pathlib.Path(fp.__file__).parent / "data" / "wasp39b.toml"
-ROUNDS, SIMULATIONS, DRAWS = 5, 1000, 5000  # 10,000 calls in all
+ROUNDS, SIMULATIONS, DRAWS = 8, 500, 6000  # 10,000 calls in all
 LIMITS = {"median": 0.1, "width": 0.05, "jsd": 2.0, "evidence": 2.0, "mixture": 3.0}
 
 

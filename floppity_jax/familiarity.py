@@ -1,0 +1,80 @@
+"""Whether the network has seen a spectrum like the observed one.
+
+A flow answers for any input, also for one unlike all that it learned from, and then its answer
+means nothing.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from floppity_jax.features import Features, project
+from floppity_jax.observation import Observation
+from floppity_jax.typing import Float, Key
+
+MOST_TESTS = 500  # simulations that the observation is compared with
+UNFAMILIAR = 0.01  # share below which the observation lies outside of what was simulated
+
+
+class Familiarity(NamedTuple):
+    """Where an observation lies among simulations.
+
+    Attributes
+    ----------
+    distance : float
+        From the nearest simulation, in standard deviations of the noise on a network input.
+    share : float
+        Share of simulations, with noise of their own, that lie further from all others: below
+        0.01 the observation is outside of what the network has seen.
+    """
+
+    distance: float
+    share: float
+
+
+def familiarity(
+    key: Key,
+    features: Features,
+    spectra: Float[np.ndarray, "n channels"],
+    observation: Observation,
+) -> Familiarity:
+    """Hold the observation's distance to its nearest simulation against theirs to one another.
+
+    In the components that the network sees, where the noise has unit deviation. No law is assumed
+    for the cloud of simulations, which is curved: only that the observation, were one of the models
+    true, would be like one more simulation. Where the observation is a misfit, so that the errors
+    were inflated for training, the noise here is still that of the errors as given.
+
+    Parameters
+    ----------
+    key
+        For the choice of simulations, and their noise.
+    features
+        Fitted on the simulations.
+    spectra
+        Those that the network learned from, noise-free.
+    observation
+        What was observed.
+    """
+    key_rows, key_noise = jax.random.split(key)
+    used = features.scale > 0
+    clean = project(features, spectra)[:, used].astype(np.float64)
+    seen = project(features, observation.values[None])[:, used].astype(np.float64)
+    rows = np.asarray(jax.random.permutation(key_rows, len(clean)))[:MOST_TESTS]
+    noise = np.asarray(jax.random.normal(key_noise, (len(rows), clean.shape[1])), np.float64)
+    tests = clean[rows] + (0.0 if observation.errors is None else 1.0) * noise
+    between = _squared_distances(tests, clean)
+    between[np.arange(len(rows)), rows] = np.inf  # not from itself
+    distance = _squared_distances(seen, clean).min()
+    share = float((between.min(axis=1) >= distance).mean())
+    return Familiarity(float(np.sqrt(distance)), share)
+
+
+def _squared_distances(
+    a: Float[np.ndarray, "n k"], b: Float[np.ndarray, "m k"]
+) -> Float[np.ndarray, "n m"]:
+    products = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
+    return np.maximum(products, 0.0)
