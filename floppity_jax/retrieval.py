@@ -8,7 +8,7 @@ import functools
 import math
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -42,6 +42,9 @@ from floppity_jax.store import Arrays, NoDirectory, RunDirectory
 from floppity_jax.timing import Stopwatch
 from floppity_jax.training_config import TrainingConfig
 from floppity_jax.typing import Float, Key
+
+if TYPE_CHECKING:
+    import xarray
 
 # A run may stop where the best classifier could tell draws of the last two rounds apart with an
 # accuracy of 0.55 at most, and correction, where there is a likelihood, would keep enough draws.
@@ -240,6 +243,79 @@ class Retrieval:
             self.space.to_theta(state.z), state.spectra, log_weights, log_mass_error
         )
 
+    def nested(
+        self,
+        sampler: str = "ultranest",
+        *,
+        live_points: int | None = None,
+        seed: int = 0,
+        directory: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+        n: int | None = None,
+        progress: bool = True,
+        **options: Any,
+    ) -> xarray.DataTree:
+        """Run a nested sampler on the same priors, simulator and observation.
+
+        It needs ``pip install 'floppity_jax[nested]'``.
+
+        Parameters
+        ----------
+        sampler
+            ``"ultranest"``, ``"nautilus"``, ``"dynesty"`` or ``"blackjax"``, which needs a simulator
+            that JAX can trace.
+        live_points
+            The sampler's own number unless given.
+        seed
+            The same seed gives the same result on the same machine, if the simulator gives the same
+            spectrum for the same parameters, and nothing interrupts the run.
+        directory
+            Where the run is kept: the sampler's own files, and the result, ``nested.nc``. Nothing
+            is written unless given.
+        resume
+            Go on with the run that the directory holds; with ultranest and nautilus only.
+        n
+            Equally weighted draws; as many as there are effective samples unless given.
+        progress
+            Show the sampler's own status line.
+        options
+            For the sampler's constructor or its run, by the names that it gives them. Those of
+            the run say when it ends, and may change when it is resumed.
+
+        Returns
+        -------
+        xarray.DataTree
+            As `floppity_jax.nested.tree.nested_tree` has it, with ``simulator_failures``.
+
+        Raises
+        ------
+        InvalidInput
+            Where an argument breaks a rule, or the sampler is not installed.
+        NoLikelihoodError
+            Where the observation has no errors.
+        RunDirectoryError
+            Where the directory holds another run, or this one without ``resume``; where it is in
+            use.
+        SimulatorError
+            Where the simulator cannot be set up, returns the wrong shape, or fails more often than
+            the pool lets pass.
+        """
+        from floppity_jax.nested.problem import Problem
+        from floppity_jax.nested.runners import run_nested
+
+        return run_nested(
+            sampler,
+            functools.partial(Problem, self.simulator, self.space, self.observation, self.pool),
+            self._describe_problem(),
+            live_points=live_points,
+            seed=seed,
+            directory=directory,
+            resume=resume,
+            n=n,
+            progress=progress,
+            options=options,
+        )
+
     def _round(
         self,
         key: Key,
@@ -399,17 +475,23 @@ class Retrieval:
 
     def _describe(self, counts: list[int], seed: int) -> dict[str, Any]:
         """All that decides the result, for the manifest."""
+        return {
+            **self._describe_problem(),
+            "method": self.method,
+            "flow": dataclasses.asdict(self.flow),
+            "training": dataclasses.asdict(self.training),
+            "simulations": counts,
+            "seed": seed,
+        }
+
+    def _describe_problem(self) -> dict[str, Any]:
+        """Say what is asked, however it is answered."""
         o = self.observation
         return {
             "parameters": self.space.describe(),
             "observation": f"{o.name}:{digest(o.values, o.errors)}",
             "channels": f"{o.name}:{o.n_channels}:{digest(o.wavelength, o.bin_width)}",
             "simulator": fingerprint(self.simulator),
-            "method": self.method,
-            "flow": dataclasses.asdict(self.flow),
-            "training": dataclasses.asdict(self.training),
-            "simulations": counts,
-            "seed": seed,
         }
 
 

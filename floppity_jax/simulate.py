@@ -73,11 +73,13 @@ def simulate(
     parameters: Mapping[str, Float[np.ndarray, " n"]],
     observation: Observation,
     pool: Pool,
+    *,
+    device_chunk: int = DEVICE_CHUNK,
 ) -> Simulations:
     """Run a simulator on every row of ``parameters``: `stream`, to its end."""
     n = len(next(iter(parameters.values())))
     simulations = Simulations(np.full((n, observation.n_channels), np.nan), {})
-    for finished in stream(simulator, parameters, observation, pool):
+    for finished in stream(simulator, parameters, observation, pool, device_chunk=device_chunk):
         simulations.take(finished)
     return simulations
 
@@ -90,6 +92,7 @@ def stream(
     rows: Int[np.ndarray, " m"] | None = None,
     *,
     most_failures: float = 1.0,
+    device_chunk: int = DEVICE_CHUNK,
 ) -> Generator[Finished, None, None]:
     """Run a simulator, and yield what is finished several times a second: at times nothing.
 
@@ -109,6 +112,9 @@ def stream(
         those of every batch in which a row is asked for, so that a batch is always the same.
     most_failures
         Share of the simulations that may fail.
+    device_chunk
+        Spectra a call of a simulator that runs on the device, the last one padded to that many:
+        each size is compiled once.
 
     Raises
     ------
@@ -121,7 +127,8 @@ def stream(
     """
     n = len(next(iter(parameters.values())))
     kind = simulator_kind(simulator)
-    size = 1 if kind == "scalar" else _batch_size(simulator, kind, n, observation.n_channels)
+    most = device_chunk if kind == "jax_batched" else min(batch_size(simulator), max(1, n // 4))
+    size = 1 if kind == "scalar" else _batch_size(most, observation.n_channels)
     wanted = np.arange(n) if rows is None else rows
     calls = [np.arange(i * size, min((i + 1) * size, n)) for i in np.unique(wanted // size)]
     if kind == "jax_batched":
@@ -145,7 +152,7 @@ def stream(
                 finished = _finished(call, spectra, text)
                 failed += finished.failures.values()
                 yield finished
-            if _hopeless(len(failed), started, most_failures):
+            if hopeless(len(failed), started, most_failures):
                 raise too_many_failures(failed, started)
             if not ended:
                 yield Finished(np.arange(0), _nothing(0, observation), {})
@@ -164,7 +171,7 @@ def too_many_failures(texts: Iterable[str], n: int) -> TooManyFailures:
     )
 
 
-def _hopeless(failed: int, started: int, share: float) -> bool:
+def hopeless(failed: int, started: int, share: float) -> bool:
     """Whether more fail than may, by four deviations: those that fail at once come first.
 
     So what has been started and not yet ended counts as good.
@@ -172,11 +179,9 @@ def _hopeless(failed: int, started: int, share: float) -> bool:
     return failed > share * started + 4 * math.sqrt(max(share * (1 - share), 0.04) * started)
 
 
-def _batch_size(simulator: Callable[..., Any], kind: str, n: int, n_channels: int) -> int:
-    """Rows of a call: always the same for the same ``n``, and so are the digits of a batch."""
-    size = DEVICE_CHUNK if kind == "jax_batched" else min(batch_size(simulator), max(1, n // 4))
-    # A square result could be transposed unseen: keep the batch apart from the channels.
-    return size - 1 if size == n_channels > 1 else size
+def _batch_size(most: int, n_channels: int) -> int:
+    """Rows of a call, at most ``most``: a square result could be transposed unseen."""
+    return most - 1 if most == n_channels > 1 else most
 
 
 def _on_device(

@@ -1,0 +1,136 @@
+"""What a nested sampler explores: the log-likelihood over the unit cube, and its book-keeping.
+
+Samplers see the unit cube alone, ``u = Phi(z)``: the prior is uniform there whatever its shape.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from floppity_jax.noise import log_likelihood, require_errors
+from floppity_jax.observation import Observation
+from floppity_jax.pool import Pool
+from floppity_jax.priors import ParameterSpace
+from floppity_jax.simulate import hopeless, simulate, too_many_failures
+from floppity_jax.simulations import Directory
+from floppity_jax.simulators.base import simulator_kind
+from floppity_jax.typing import Float
+
+FAILED = -1e100  # log-likelihood where the simulator fails: samplers want a finite number
+END = 1e-16  # how near the ends of the unit interval a coordinate may come
+WINDOW = 10_000  # calls over which the share of failures is watched
+SMALLEST, LARGEST = 16, 256  # spectra of a compiled call, by powers of two
+DEVICE_BATCH, POOL_BATCH = 128, 16
+SAVE_SECONDS = 5.0  # between two savings of the counts
+
+
+class Problem:
+    """The log-likelihood of a retrieval over the unit cube.
+
+    Calls, failures and seconds add up in ``store``, so that a run that goes on there counts those
+    that came before.
+
+    Parameters
+    ----------
+    simulator, space, observation, pool
+        Of the retrieval.
+    store
+        Where the counts are kept.
+
+    Attributes
+    ----------
+    calls, failures : int
+        Likelihood evaluations, each a run of the simulator, and how many of them failed.
+
+    Raises
+    ------
+    NoLikelihoodError
+        Where the observation has no errors.
+    """
+
+    def __init__(
+        self,
+        simulator: Callable[..., Any],
+        space: ParameterSpace,
+        observation: Observation,
+        pool: Pool,
+        store: Directory,
+    ) -> None:
+        require_errors(observation)
+        self.simulator = simulator
+        self.space = space
+        self.observation = observation
+        self.pool = pool
+        self._store = store
+        before = (store.pieces("calls") or [{"counts": np.zeros(3)}])[-1]["counts"]
+        self.calls, self.failures = int(before[0]), int(before[1])
+        self._began = self._saved = time.monotonic()
+        self._seconds_before = float(before[2])
+        self._recent, self._texts = 0, list[str]()
+
+    @property
+    def seconds(self) -> float:
+        """Wall time, of what came before too."""
+        return self._seconds_before + time.monotonic() - self._began
+
+    @property
+    def batch(self) -> int:
+        """Points that are best handed over at once: the device, or every worker, is then busy."""
+        if simulator_kind(self.simulator) == "jax_batched":
+            return DEVICE_BATCH
+        return max(POOL_BATCH, 4 * self.pool.slots())
+
+    def to_theta(self, u: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
+        """Physical parameters at points of the unit cube, by the inverse of each prior's CDF."""
+        return self.space.to_theta(special.ndtri(np.clip(u, END, 1 - END)))
+
+    def spectra(self, theta: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n channels"]:
+        """Noise-free spectra, NaN where the simulator fails; they are not counted."""
+        return self._simulate(theta)[0]
+
+    def log_likelihood(self, u: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
+        """Log-likelihood at points of the unit cube; ``FAILED`` where the simulator fails.
+
+        Raises
+        ------
+        TooManyFailures
+            Where a larger share fails than the pool lets pass.
+        """
+        spectra, failures = self._simulate(self.to_theta(u))
+        self._count(len(u), list(failures.values()))
+        log_l = log_likelihood(spectra, self.observation).sum(axis=1)
+        log_l[list(failures)] = FAILED
+        return np.maximum(log_l, FAILED)
+
+    def save(self) -> None:
+        """Keep the counts."""
+        self._saved = time.monotonic()
+        counts = np.array([self.calls, self.failures, self.seconds])
+        self._store.replace_pieces("calls", {"counts": counts})
+
+    def _simulate(
+        self, theta: Float[np.ndarray, "n d"]
+    ) -> tuple[Float[np.ndarray, "n channels"], dict[int, str]]:
+        # Batches come in all sizes: those of the device are padded to the next power of two.
+        chunk = int(np.clip(2 ** np.ceil(np.log2(max(1, len(theta)))), SMALLEST, LARGEST))
+        return simulate(
+            self.simulator, self.space.as_mapping(theta), self.observation, self.pool,
+            device_chunk=chunk,
+        )  # fmt: skip
+
+    def _count(self, n: int, texts: list[str]) -> None:
+        self.calls += n
+        self.failures += len(texts)
+        if self._recent >= WINDOW:
+            self._recent, self._texts = 0, []
+        self._recent += n
+        self._texts += texts
+        if hopeless(len(self._texts), self._recent, self.pool.most_failures):
+            raise too_many_failures(self._texts, self._recent)
+        if time.monotonic() > self._saved + SAVE_SECONDS:
+            self.save()
