@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from floppity_jax import simulators
+    from floppity_jax.diagnostics.comparison import compare_posteriors
+    from floppity_jax.diagnostics.evidence import compare
     from floppity_jax.flows.config import FlowConfig
     from floppity_jax.observation import Observation, read_observation
     from floppity_jax.pool import Pool
@@ -43,6 +45,8 @@ _HOME = {
     "TruncatedNormal": "priors",
     "Uniform": "priors",
     "batched": "simulators.base",
+    "compare": "diagnostics.evidence",
+    "compare_posteriors": "diagnostics.comparison",
     "jax_batched": "simulators.base",
     "load_posterior": "posterior",
     "read_observation": "observation",
@@ -63,6 +67,8 @@ __all__ = [
     "TruncatedNormal",
     "Uniform",
     "batched",
+    "compare",
+    "compare_posteriors",
     "jax_batched",
     "load_posterior",
     "read_observation",

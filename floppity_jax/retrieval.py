@@ -262,8 +262,8 @@ class Retrieval:
         Parameters
         ----------
         sampler
-            ``"ultranest"``, ``"nautilus"``, ``"dynesty"`` or ``"blackjax"``, which needs a simulator
-            that JAX can trace.
+            ``"ultranest"``, ``"nautilus"``, ``"dynesty"`` or ``"blackjax"``, which needs a
+            simulator that JAX can trace.
         live_points
             The sampler's own number unless given.
         seed
