@@ -174,23 +174,23 @@ def _varying(datatree: xarray.DataTree, names: Sequence[str] | None) -> list[str
 def _column(
     name: str, datatrees: tuple[xarray.DataTree, ...], truth: float | None, prior: bool
 ) -> _Column:
-    first = datatrees[0]["posterior"][name]
+    first = parameters(datatrees[0])[name]
 
-    def shown(group: xarray.DataTree) -> Float[np.ndarray, " n"] | None:
-        if name not in group.data_vars:
+    def shown(tree: xarray.DataTree, group: str) -> Float[np.ndarray, " n"] | None:
+        if name not in tree[group].data_vars:
             return None
-        values = group[name].to_numpy().ravel().astype(np.float64)
+        values = tree[group][name].to_numpy().ravel().astype(np.float64)
         if is_log(first):
             values = np.log10(values[values > 0])
         return values if len(values) > 1 and np.ptp(values) > 0 else None
 
-    draws = [shown(tree["posterior"]) for tree in datatrees]
+    draws = [shown(tree, "posterior") for tree in datatrees]
     if truth is not None and is_log(first):
         truth = float(np.log10(truth)) if truth > 0 else None
     return _Column(
         axis_label(name, first),
         draws,
-        shown(datatrees[0]["prior"]) if prior else None,
+        shown(datatrees[0], "prior") if prior else None,
         truth,
         _span([d for d in draws if d is not None], truth),
     )

@@ -70,7 +70,7 @@ def losses(datatree: xarray.DataTree, axes: Axes | np.ndarray | None = None) -> 
 
 
 def _limits(values: np.ndarray) -> tuple[float, float] | None:
-    """Ends that leave out the highest losses, of the first steps."""
+    """Return ends of the axis that leave out the highest losses, of the first steps."""
     values = values[np.isfinite(values)]
     if not values.size:
         return None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#555555"
 TINTS = ("#CCE3F0", "#99C7E0", "#4D9CC9")  # of the blue, from pale to full
 # What is laid over one another differs in colour and in line.
-SERIES = (
+SERIES: tuple[tuple[str, Any], ...] = (
     (BLUE, "-"),
     (ORANGE, "--"),
     ("#009E73", "-."),
@@ -52,16 +52,16 @@ def make_axes(
     return figure.subplots(*shape, squeeze=False, **subplots)
 
 
-def need_group(datatree: xarray.DataTree, group: str, way_out: str) -> xarray.DataTree:
+def need_group(datatree: xarray.DataTree, group: str, way_out: str) -> xarray.Dataset:
     """Return a group of the tree, or say where it comes from."""
     if group not in datatree.children:
         raise InvalidInput(
             "datatree", tuple(datatree.children), f"must have the group {group}", way_out
         )
-    return datatree[group]
+    return datatree.children[group].dataset
 
 
-def need_rounds(datatree: xarray.DataTree) -> xarray.DataTree:
+def need_rounds(datatree: xarray.DataTree) -> xarray.Dataset:
     """Return the group ``rounds``, which must hold some."""
     way_out = "Take the DataTree of a run; a posterior read from a file has lost its rounds."
     rounds = need_group(datatree, "rounds", way_out)
@@ -89,7 +89,7 @@ def tidy_ticks(ax: Axes, *, bottom: bool, left: bool) -> None:
 
 
 def count_rounds(ax: Axes, n: int) -> None:
-    """Number the rounds on the horizontal axis, from 1."""
+    """Put the numbers of the rounds on the horizontal axis, from 1."""
     ax.set_xlabel("round")
     ax.set_xlim(0.5, n + 0.5)
     ax.set_xticks(np.unique(np.linspace(1, n, min(n, 8)).round()))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def weights(datatree: xarray.DataTree, axes: np.ndarray | None = None) -> np.ndarray:
-    """Importance weights: how they are spread, and how many draws carry the posterior.
+    """Show how the importance weights are spread, and how many draws carry the posterior.
 
     Left, the normalised weights in units of their mean; right, the share of the posterior that the
     largest of them hold. The title gives the effective number of draws (Kish) and, where the
