@@ -12,6 +12,7 @@ from floppity_jax import noise
 from floppity_jax.posterior import ImportancePosterior, Posterior
 from floppity_jax.proposals import draw_prior
 from floppity_jax.record import RunRecord
+from floppity_jax.summary import QUANTILES
 from floppity_jax.typing import Float
 
 if TYPE_CHECKING:
@@ -130,7 +131,10 @@ def _of_rounds(record: RunRecord) -> dict[str, float]:
 
 
 def _rounds(record: RunRecord) -> xarray.Dataset:
-    """How each round went, padded with NaN to the longest training."""
+    """How each round went; losses are padded with NaN to the longest training.
+
+    ``quantiles_NAME`` are those of a parameter's marginal posterior after each round.
+    """
     import xarray
 
     rounds = record.rounds
@@ -160,5 +164,10 @@ def _rounds(record: RunRecord) -> xarray.Dataset:
             "sampler": ("round", np.array([r.sampler for r in rounds], str)),
             "stop_reason": ("round", np.array([r.training.reason.name for r in rounds], str)),
             **{kind: (("round", "epoch"), values) for kind, values in losses.items()},
-        }
+            **{
+                f"quantiles_{name}": (("round", "quantile"), [r.quantiles[name] for r in rounds])
+                for name in (rounds[0].quantiles if rounds else ())
+            },
+        },
+        coords={"quantile": list(QUANTILES)} if rounds else {},
     )

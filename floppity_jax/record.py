@@ -36,6 +36,9 @@ class RoundInfo:
     feature_distance, feature_share : float
         Distance of the observation from the nearest simulation in use, and share of simulations
         that lie further from all others (`familiarity.Familiarity`).
+    quantiles : dict of str to tuple of float
+        Of each parameter's marginal posterior after the round, in physical units, at the levels
+        `summary.QUANTILES`.
     training : TrainingRecord
         Losses and stop reason.
     """
@@ -53,6 +56,7 @@ class RoundInfo:
     misfit: float
     feature_distance: float
     feature_share: float
+    quantiles: dict[str, tuple[float, ...]]
     training: TrainingRecord
 
 

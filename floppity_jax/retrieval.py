@@ -16,6 +16,7 @@ import numpy as np
 from floppity_jax import sequential
 from floppity_jax.checkpoint import fit_arrays, fit_from_arrays
 from floppity_jax.compilation import use_cache
+from floppity_jax.density import Density
 from floppity_jax.errors import InvalidInput
 from floppity_jax.familiarity import familiarity
 from floppity_jax.fingerprint import digest, fingerprint
@@ -39,6 +40,7 @@ from floppity_jax.simulations import (
 )
 from floppity_jax.simulators.base import simulator_kind
 from floppity_jax.store import Arrays, NoDirectory, RunDirectory
+from floppity_jax.summary import QUANTILES
 from floppity_jax.timing import Stopwatch
 from floppity_jax.training_config import TrainingConfig
 from floppity_jax.typing import Float, Key
@@ -376,10 +378,17 @@ class Retrieval:
             misfit=fit.features.noise,
             feature_distance=familiar.distance,
             feature_share=familiar.share,
+            quantiles=self._quantiles(jax.random.fold_in(key_distance, 2), fit.density),
             training=fit.record,
         )
         bar.round_done()
         return state, info
+
+    def _quantiles(self, key: Key, density: Density) -> dict[str, tuple[float, ...]]:
+        """Quantiles of each marginal, for `RoundInfo`."""
+        theta = self.space.to_theta(density.draw(key, 4096))
+        quantiles = np.quantile(theta, QUANTILES, axis=0)
+        return dict(zip(self.space.names, map(tuple, quantiles.T.tolist()), strict=True))
 
     def _simulate_round(
         self,

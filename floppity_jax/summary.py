@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 # Probability inside 1, 2 and 3 standard deviations of a normal law.
 ONE_SIGMA, TWO_SIGMA, THREE_SIGMA = (math.erf(k / math.sqrt(2)) for k in (1, 2, 3))
+# Levels of the quantiles that are kept of each round: ends of the central 95.4% and 68.3%, median.
+QUANTILES = (
+    (1 - TWO_SIGMA) / 2, (1 - ONE_SIGMA) / 2, 0.5, (1 + ONE_SIGMA) / 2, (1 + TWO_SIGMA) / 2,
+)  # fmt: skip
 
 
 class Interval(NamedTuple):

@@ -26,7 +26,7 @@ def spectrum_tree():
     tree = posterior_tree(a=np.linspace(0, 1, 401))
     dim = "channel_prism"
     models = np.linspace(0.98, 1.02, 401)[None, :, None] * np.ones(CHANNELS)
-    tree["posterior_predictive"] = xarray.Dataset({"prism": (("chain", "draw", dim), models)})
+    tree["model_spectra"] = xarray.Dataset({"prism": (("chain", "draw", dim), models)})
     data = 1 + 0.01 * np.arange(CHANNELS)
     tree["observed_data"] = xarray.Dataset({"prism": (dim, data, {"unit": "mJy"})})
     tree["constant_data"] = xarray.Dataset(
@@ -53,7 +53,7 @@ def test_contours_hold_the_mass_they_name(correlation):
     normal = np.random.default_rng(1).standard_normal((2, n))
     x = 5 + 1e-3 * normal[0]
     y = 1e3 * (correlation * normal[0] + np.sqrt(1 - correlation**2) * normal[1])
-    ax = plots.corner(posterior_tree(x=x, y=y)).axes[2]
+    ax = plots.corner(posterior_tree(x=x, y=y))[1, 0]
     for path, mass in zip(contour_paths(ax), (0.9545, 0.6827), strict=True):
         inside = path.contains_points(np.stack((x, y), axis=1)).mean()
         # Smoothing by Scott's width h widens the variance to 1 + h^2, and with it the region of
@@ -64,8 +64,8 @@ def test_contours_hold_the_mass_they_name(correlation):
 
 def test_corner_titles_give_median_and_interval():
     # 0, 1, .. 1000: median 500, 68.27% interval from 158.7 to 841.3.
-    figure = plots.corner(posterior_tree(T=(np.arange(1001.0), {"unit": "K", "label": "$T$"})))
-    (ax,) = figure.axes
+    axes = plots.corner(posterior_tree(T=(np.arange(1001.0), {"unit": "K", "label": "$T$"})))
+    ((ax,),) = axes
     assert ax.get_title() == "$T$ [K]\n$500^{+341}_{-341}$"
     assert ax.get_xlabel() == "$T$ [K]"
     marks = [line.get_xdata()[0] for line in ax.lines]
@@ -74,15 +74,15 @@ def test_corner_titles_give_median_and_interval():
 
 def test_corner_shows_logarithmic_parameters_in_log10():
     draws = 10 ** np.linspace(-6, -2, 1001)
-    figure = plots.corner(posterior_tree(X_H2O=(draws, {"scale": "log"})))
-    (ax,) = figure.axes
+    axes = plots.corner(posterior_tree(X_H2O=(draws, {"scale": "log"})))
+    ((ax,),) = axes
     assert ax.get_title().startswith("$\\log_{10}$ X_H2O\n$-4.0^{")
     assert ax.get_xlim() == pytest.approx((-6.4, -1.6), abs=0.01)
 
 
 def test_corner_leaves_out_fixed_parameters():
-    figure = plots.corner(posterior_tree(a=np.arange(100.0), fixed=np.full(100, 3.0)))
-    assert len(figure.axes) == 1
+    axes = plots.corner(posterior_tree(a=np.arange(100.0), fixed=np.full(100, 3.0)))
+    assert axes.shape == (1, 1)
     with pytest.raises(InvalidInput, match=r"'fixed'.*must hold a parameter that varies"):
         plots.corner(posterior_tree(fixed=np.full(100, 3.0)))
 
@@ -90,13 +90,13 @@ def test_corner_leaves_out_fixed_parameters():
 @pytest.mark.parametrize("n", [2, 3, 30])
 def test_corner_stands_a_handful_of_draws(n):
     draws = np.random.default_rng(0).standard_normal((3, n))
-    figure = plots.corner(posterior_tree(a=draws[0], b=draws[1], c=draws[1]))
-    figure.canvas.draw()
-    assert len(figure.axes) == 9
+    axes = plots.corner(posterior_tree(a=draws[0], b=draws[1], c=draws[1]))
+    axes[0, 0].figure.canvas.draw()
+    assert axes.shape == (3, 3)
 
 
 def test_spectrum_bands_hold_the_central_quantiles(spectrum_tree):
-    top, bottom = plots.spectrum(spectrum_tree).axes
+    top, bottom = plots.spectrum(spectrum_tree)[:, 0]
     bands = [c for c in top.collections if "%" in c.get_label()]
     for band, mass in zip(bands, (0.9973002, 0.9544997, 0.6826895), strict=True):
         levels = np.unique(np.round(band.get_paths()[0].vertices[:, 1], 7))
@@ -110,23 +110,23 @@ def test_spectrum_bands_hold_the_central_quantiles(spectrum_tree):
 def test_spectrum_without_wavelengths_counts_channels(spectrum_tree):
     constants = spectrum_tree["constant_data"].to_dataset()
     spectrum_tree["constant_data"] = constants[["error_prism"]]
-    top, bottom = plots.spectrum(spectrum_tree).axes
+    top, bottom = plots.spectrum(spectrum_tree)[:, 0]
     assert bottom.get_xlabel() == "channel"
     assert top.containers[0].lines[0].get_xdata().tolist() == list(range(CHANNELS))
 
 
 def test_spectrum_draws_a_column_for_each_dataset(spectrum_tree):
-    for group in ("posterior_predictive", "observed_data", "constant_data"):
+    for group in ("model_spectra", "observed_data", "constant_data"):
         dataset = spectrum_tree[group].to_dataset()
         twin = dataset.rename({str(k): f"{k}".replace("prism", "miri") for k in dataset.variables})
         twin = twin.rename({"channel_prism": "channel_miri"})
         spectrum_tree[group] = dataset.merge(twin)
-    figure = plots.spectrum(spectrum_tree)
-    assert [ax.get_title(loc="left") for ax in figure.axes] == ["prism", "miri", "", ""]
+    axes = plots.spectrum(spectrum_tree)
+    assert [ax.get_title(loc="left") for ax in axes.flat] == ["prism", "miri", "", ""]
 
 
 def test_spectrum_needs_model_spectra():
-    with pytest.raises(InvalidInput, match="must have the group posterior_predictive"):
+    with pytest.raises(InvalidInput, match="must have the group model_spectra"):
         plots.spectrum(posterior_tree(a=np.arange(10.0)))
 
 

@@ -226,6 +226,7 @@ def test_rounds_are_added_to_a_finished_run(tmp_path):
     first = _retrieval().run(1, 200, directory=tmp_path, progress=False)
     longer = _retrieval().run(2, 200, directory=tmp_path, resume=True, progress=False)
     assert longer.record.rounds[0].training == first.record.rounds[0].training
+    assert longer.record.rounds[0].quantiles == first.record.rounds[0].quantiles
     again = _retrieval().run(2, 200, directory=tmp_path, resume=True, progress=False)
     np.testing.assert_array_equal(longer.sample(5), again.sample(5))
 

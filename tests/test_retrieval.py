@@ -69,6 +69,20 @@ def test_linear_gaussian_flow_is_near_the_closed_form(linear_posterior):
     assert ratio.max() < 1.4
 
 
+def test_rounds_keep_the_quantiles_of_their_marginals(linear_posterior):
+    """Five binomial deviations of the share of 20,000 draws below a quantile of 4,096 others."""
+    draws = linear_posterior.sample(20_000)
+    tree = linear_posterior.to_datatree(10)
+    levels = tree["rounds"]["quantile"].to_numpy()
+    assert levels == pytest.approx([0.02275, 0.158655, 0.5, 0.841345, 0.97725], abs=1e-5)
+    error = np.sqrt(levels * (1 - levels) * (1 / 4096 + 1 / len(draws)))
+    for i, name in enumerate(NAMES):
+        quantiles = tree["rounds"][f"quantiles_{name}"].to_numpy()
+        assert quantiles.shape == (len(linear_posterior.record.rounds), len(levels))
+        below = (draws[:, i, None] < quantiles[-1]).mean(0)
+        assert np.all(np.abs(below - levels) < 5 * error)
+
+
 def test_linear_gaussian_corrected_is_the_closed_form(linear_posterior):
     """Importance weights leave Monte Carlo error only: 5 standard errors of each estimate."""
     mean, covariance, log_evidence = _closed_form(linear_posterior.observation)

@@ -6,17 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from floppity_jax.errors import InvalidInput
-from floppity_jax.plots.style import BLUE, TINTS
+from floppity_jax.plots.style import BLUE, TINTS, make_axes, need_group
 from floppity_jax.summary import ONE_SIGMA, THREE_SIGMA, TWO_SIGMA
 
 if TYPE_CHECKING:
     import xarray
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 
-def spectrum(datatree: xarray.DataTree) -> Figure:
+def spectrum(datatree: xarray.DataTree, axes: np.ndarray | None = None) -> np.ndarray:
     """Observed spectrum, the models that fit it, and the residuals.
 
     Bands hold the central 68.3, 95.4 and 99.7% of the noise-free model spectra; the lower panel
@@ -27,27 +25,31 @@ def spectrum(datatree: xarray.DataTree) -> Figure:
     datatree
         With the groups ``observed_data``, ``constant_data`` and ``model_spectra``.
 
+    axes
+        To draw in, two rows and a column for each dataset.
+
+    Returns
+    -------
+    array (2, datasets) of matplotlib.axes.Axes
+
     Raises
     ------
     InvalidInput
-        Where the DataTree holds no model spectra.
+        Where the DataTree holds no model spectra, or axes are of another shape.
     """
-    from matplotlib.figure import Figure
-
-    if "model_spectra" not in datatree.children:
-        raise InvalidInput(
-            "datatree", tuple(datatree.children), "must have the group model_spectra",
-            "Model spectra come with posterior.importance_sample(n).to_datatree().",
-        )  # fmt: skip
+    need_group(
+        datatree, "model_spectra",
+        "Model spectra come with posterior.importance_sample(n).to_datatree().",
+    )  # fmt: skip
     datasets = [str(name) for name in datatree["observed_data"].data_vars]
-    figure = Figure(figsize=(1.0 + 8.0 * len(datasets), 5.5), layout="constrained")
-    axes = figure.subplots(
-        2, len(datasets), sharex="col", squeeze=False, gridspec_kw={"height_ratios": (3, 1)}
-    )
+    axes = make_axes(
+        axes, (2, len(datasets)), (1.0 + 8.0 * len(datasets), 5.5),
+        sharex="col", gridspec_kw={"height_ratios": (3, 1)},
+    )  # fmt: skip
     for column, name in enumerate(datasets):
         _fit(axes[0, column], axes[1, column], datatree, name)
-    figure.align_labels()
-    return figure
+    axes[0, 0].figure.align_labels()
+    return axes
 
 
 def _fit(top: Axes, bottom: Axes, datatree: xarray.DataTree, name: str) -> None:
