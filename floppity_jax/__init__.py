@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from floppity_jax.diagnostics.comparison import compare_posteriors
     from floppity_jax.diagnostics.evidence import compare
     from floppity_jax.flows.config import FlowConfig
+    from floppity_jax.nested.readers import read_nested
     from floppity_jax.observation import Observation, read_observation
     from floppity_jax.pool import Pool
     from floppity_jax.posterior import Posterior, load_posterior
@@ -49,6 +50,7 @@ _HOME = {
     "compare_posteriors": "diagnostics.comparison",
     "jax_batched": "simulators.base",
     "load_posterior": "posterior",
+    "read_nested": "nested.readers",
     "read_observation": "observation",
 }
 
@@ -71,6 +73,7 @@ __all__ = [
     "compare_posteriors",
     "jax_batched",
     "load_posterior",
+    "read_nested",
     "read_observation",
     "simulators",
 ]

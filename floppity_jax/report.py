@@ -68,11 +68,11 @@ def write_report(
     """
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    figures = {"corner.png": plots.corner}
+    figures = {"corner.png": plots.corner(datatree)}
     if "model_spectra" in datatree.children:
-        figures["spectrum.png"] = plots.spectrum
-    for name, draw in figures.items():
-        draw(datatree).savefig(directory / name, dpi=150)
+        figures["spectrum.png"] = plots.spectrum(datatree)
+    for name, axes in figures.items():
+        axes.flat[0].figure.savefig(directory / name, dpi=150)
     return tuple(directory / name for name in figures)
 
 
