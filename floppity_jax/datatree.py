@@ -165,7 +165,10 @@ def _rounds(record: RunRecord) -> xarray.Dataset:
             "stop_reason": ("round", np.array([r.training.reason.name for r in rounds], str)),
             **{kind: (("round", "epoch"), values) for kind, values in losses.items()},
             **{
-                f"quantiles_{name}": (("round", "quantile"), [r.quantiles[name] for r in rounds])
+                f"quantiles_{variable_name(name)}": (
+                    ("round", "quantile"),
+                    [r.quantiles[name] for r in rounds],
+                )
                 for name in (rounds[0].quantiles if rounds else ())
             },
         },

@@ -108,7 +108,7 @@ def _facts(datatree: xarray.DataTree) -> list[tuple[str, str]]:
         facts.append(("importance-sampling efficiency", efficiency))
     if "pareto_k" in known:
         k = known["pareto_k"]
-        n = known["ess"] / known["importance_efficiency"]
+        n = known.get("ess", np.inf) / known.get("importance_efficiency", 1.0)
         facts.append(("Pareto k of the weights", f"{k:.2f}, {pareto_reading(k, n)}"))
     if "simulator_calls" in known:
         facts.append(("simulator calls", f"{int(known['simulator_calls']):,}"))
