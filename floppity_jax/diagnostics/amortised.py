@@ -9,8 +9,9 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from floppity_jax import sequential
-from floppity_jax.diagnostics.calibrate import check_count, kept_in, noisy, rank_flow
+from floppity_jax.diagnostics.calibrate import check_count, kept_in
 from floppity_jax.diagnostics.calibration import Calibration
+from floppity_jax.diagnostics.synthetic import noisy, rank_flow
 from floppity_jax.errors import InvalidInput
 from floppity_jax.features import observed_input
 from floppity_jax.mixture import Law

@@ -21,19 +21,15 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from floppity_jax import noise
-from floppity_jax.density import Density, log_standard_normal
 from floppity_jax.diagnostics.calibration import Calibration
-from floppity_jax.diagnostics.ranks import Ranks, rank_all
-from floppity_jax.errors import InvalidInput, RunDirectoryError, SimulatorError
-from floppity_jax.observation import Observation
-from floppity_jax.posterior import ImportancePosterior
+from floppity_jax.diagnostics.ranks import Ranks
+from floppity_jax.diagnostics.synthetic import draw_truth, noisy, rank_corrected, rank_flow
+from floppity_jax.errors import InvalidInput, RunDirectoryError
 from floppity_jax.retrieval import Retrieval
-from floppity_jax.simulate import simulate
 from floppity_jax.store import Arrays, read_arrays, write_arrays, write_atomically
-from floppity_jax.typing import Float, Key
 
 SETTINGS = "calibration.json"
-MOST_TRIES = 100  # draws of a truth, where the simulator fails
+PRIOR = "prior"  # folder of the first round that all share
 CORRECTED, FLOW = "corrected", "flow"  # posteriors that are ranked
 
 
@@ -131,30 +127,28 @@ def calibrate(
         }  # fmt: skip
         _claim(folder, description, resume)
         missing = [unit for unit in chosen if not _file(folder, unit).exists()]
+        prior = folder / PRIOR if reuse is None else pathlib.Path(reuse)
         if missing and reuse is None:
-            reuse = folder / "prior"
-            _prior_round(settings, reuse)
+            _prior_round(settings, prior)
         for unit in tqdm(missing, desc="observations", disable=not progress):
-            write_arrays(_file(folder, unit), _run_unit(settings, unit, folder, reuse))
+            write_arrays(_file(folder, unit), _run_unit(settings, unit, folder, prior))
         finished = [read_arrays(_file(folder, u)) for u in range(n) if _file(folder, u).exists()]
         if not finished:
             raise RunDirectoryError(f"{folder} holds no finished unit: run some of them first.")
         calls = sum(int(unit["simulator_calls"]) for unit in finished)
-        if (folder / "prior").exists():
-            calls += len(read_arrays(folder / "prior" / "simulations" / "round_01.npz")["z"])
+        if reuse is None:
+            calls += len(read_arrays(folder / PRIOR / "simulations" / "round_01.npz")["z"])
         return _collected(settings, finished, calls)
 
 
-def _run_unit(
-    settings: _Settings, unit: int, folder: pathlib.Path, reuse: str | os.PathLike[str]
-) -> Arrays:
+def _run_unit(settings: _Settings, unit: int, folder: pathlib.Path, reuse: pathlib.Path) -> Arrays:
     """Retrieve one synthetic observation, and rank its truth."""
     retrieval = settings.retrieval
     rng_truth, rng_noise, rng_ranks, rng_run = (
         np.random.default_rng([settings.seed, unit, part]) for part in range(4)
     )
     place = folder / f"unit_{unit:03d}"
-    truth = _truth(retrieval, rng_truth, place)
+    truth = draw_truth(retrieval, rng_truth, place)
     z, spectrum = truth["z"], truth["spectrum"]
     observation = noisy(rng_noise, retrieval.observation, spectrum)
     seed = int(rng_run.integers(2**31))
@@ -171,70 +165,10 @@ def _run_unit(
     }
     if settings.importance_samples:
         posterior = posterior.importance_sample(settings.importance_samples, seed)
-        arrays |= _prefixed(CORRECTED, _rank_corrected(rng_ranks, posterior, z, spectrum))
+        arrays |= _prefixed(CORRECTED, rank_corrected(rng_ranks, posterior, z, spectrum))
         arrays["corrected_ess"] = np.array(posterior.ess)
     calls = posterior.record.simulator_calls + int(truth["tries"])
     return {**arrays, "simulator_calls": np.array(calls)}
-
-
-def rank_flow(
-    key: Key, rng: np.random.Generator, density: Density, z: Float[np.ndarray, " d"], draws: int
-) -> Ranks:
-    """Rank a truth ``z`` in the posterior that a flow has."""
-    sample = density.draw(key, draws)
-    both = np.concatenate([sample, z[None]])
-    # Over the prior's density; where the flow cannot tell its own, it is as good as none.
-    log_ratio = np.nan_to_num(density.log_prob(both) - log_standard_normal(both), nan=-np.inf)
-    return rank_all(rng, sample, z, log_ratio[:-1], float(log_ratio[-1]))
-
-
-def _rank_corrected(
-    rng: np.random.Generator,
-    posterior: ImportancePosterior,
-    z: Float[np.ndarray, " d"],
-    spectrum: Float[np.ndarray, " channels"],
-) -> Ranks:
-    """Rank a truth in weighted draws: the posterior over the prior is the likelihood."""
-    sample = posterior.space.to_z(posterior.draws)
-    used = np.isfinite(posterior.log_weights) & np.isfinite(sample).all(axis=1)
-    both = np.concatenate([posterior.spectra[used], spectrum[None]])
-    log_likelihood = noise.log_likelihood(both, posterior.observation).sum(axis=1)
-    return rank_all(
-        rng, sample[used], z, log_likelihood[:-1], float(log_likelihood[-1]),
-        posterior.log_weights[used],
-    )  # fmt: skip
-
-
-def noisy(
-    rng: np.random.Generator, observation: Observation, spectrum: Float[np.ndarray, " channels"]
-) -> Observation:
-    """Return what would be observed of a noise-free spectrum."""
-    if observation.errors is None:  # the simulator itself is stochastic
-        return dataclasses.replace(observation, values=spectrum)
-    values = spectrum + observation.errors * rng.normal(size=spectrum.shape)
-    return dataclasses.replace(observation, values=values)
-
-
-def _truth(retrieval: Retrieval, rng: np.random.Generator, place: pathlib.Path) -> Arrays:
-    """Draw a truth from the prior and simulate it, once; where that fails, draw another."""
-    path = place / "truth.npz"
-    if path.exists():
-        return read_arrays(path)
-    for tries in range(1, MOST_TRIES + 1):
-        z = rng.normal(size=(1, len(retrieval.space.names)))
-        parameters = retrieval.space.as_mapping(retrieval.space.to_theta(z))
-        result = simulate(
-            retrieval.simulator, parameters, retrieval.observation, retrieval.pool
-        )
-        if not result.failures:
-            arrays = {"z": z[0], "spectrum": result.spectra[0], "tries": np.array(tries)}
-            place.mkdir(exist_ok=True)
-            write_arrays(path, arrays)
-            return arrays
-    raise SimulatorError(
-        f"the simulator failed for {MOST_TRIES} draws of the prior, one after the other, lastly: "
-        f"{result.failures[0]}"
-    )
 
 
 def _prior_round(settings: _Settings, place: pathlib.Path) -> None:
@@ -258,8 +192,8 @@ def _claim(folder: pathlib.Path, description: dict[str, Any], resume: bool) -> N
         return
     if not resume:
         raise RunDirectoryError(
-            f"directory = {str(folder)!r}: the folder already holds a calibration. Go on with it by "
-            "resume=True, or choose another."
+            f"directory = {str(folder)!r}: the folder already holds a calibration. Go on with it "
+            "by resume=True, or choose another."
         )
     stored = json.loads(path.read_text())
     if differences := [key for key in now if stored.get(key) != now[key]]:
@@ -277,7 +211,7 @@ def _collected(settings: _Settings, finished: list[Arrays], calls: int) -> Calib
     subject = f"{rounds} of {shown} simulations ({settings.retrieval.method})"
 
     def together(which: str, subject: str, **others: Any) -> Calibration:
-        columns = {
+        columns: dict[str, Any] = {
             name: np.stack([unit[f"{which}_{name}"] for unit in finished])
             for name in (*Ranks._fields, "ess")
         }

@@ -9,67 +9,18 @@ import numpy as np
 
 import floppity_jax
 from floppity_jax.diagnostics.uniformity import (
-    Side,
-    Uniformity,
     clopper_pearson,
     pointwise_band,
     simultaneous_band,
-    uniformity,
 )
+from floppity_jax.diagnostics.verdict import FALSE_ALARMS, Verdict, judge
 from floppity_jax.typing import Float
 
 if TYPE_CHECKING:
     import xarray
 
-FALSE_ALARMS = 0.05  # chance that the verdict finds a fault in posteriors without any
 LEVELS = (0.5, 0.6827, 0.9545)  # of the table
 LEAST_ESS = 100  # draws behind a posterior, for its ranks to be more than coarse
-DENSITY, DISTANCE = "highest-density region", "TARP"
-
-
-class Finding(NamedTuple):
-    """What one of the tests says.
-
-    Attributes
-    ----------
-    of : str
-        ``"highest-density region"``, ``"TARP"`` or the name of a parameter.
-    p_value : float
-        Of this test alone (`uniformity`).
-    reading : str
-        ``"calibrated"``; of the highest-density region or a parameter also ``"overconfident"`` or
-        ``"underconfident"``, of a parameter ``"too low"`` or ``"too high"``, of TARP
-        ``"miscalibrated"``.
-    """
-
-    of: str
-    p_value: float
-    reading: str
-
-
-class Verdict(NamedTuple):
-    """What all tests say together.
-
-    Attributes
-    ----------
-    reading : str
-        ``"calibrated"``, or what the tests found, the plainest first: ``"overconfident"`` (regions
-        hold the truth too seldom), ``"underconfident"`` (too often) or ``"biased"`` (a parameter is
-        too low or too high), joined by commas; ``"miscalibrated"`` where TARP alone found a fault.
-    findings : tuple of Finding
-        One a test.
-    p_value : float
-        The smallest one, times the number of tests (Bonferroni).
-    """
-
-    reading: str
-    findings: tuple[Finding, ...]
-    p_value: float
-
-    @property
-    def calibrated(self) -> bool:
-        """Whether nothing was found: that much, and no more, the observations can tell."""
-        return self.reading == "calibrated"
 
 
 class Coverage(NamedTuple):
@@ -143,46 +94,14 @@ class Calibration:
         return len(self.credibility)
 
     @property
-    def n_tests(self) -> int:
-        """Number of tests behind the verdict."""
-        return 2 + len(self.names)
+    def verdict(self) -> Verdict:
+        """What tests of all ranks say: `floppity_jax.diagnostics.verdict.judge`."""
+        return judge(self.names, self.credibility, self.tarp, self.pit)
 
     @property
-    def verdict(self) -> Verdict:
-        """Test all ranks for uniformity, and say what is wrong where they are not.
-
-        One test each by density, by distance and by each parameter (`uniformity.uniformity`). A
-        fault is found where a p value lies below 0.05 over the number of tests, so that posteriors
-        without fault are found at fault by any of them in at most 5% of such calibrations.
-
-        By density, too many large ranks mean that the truth lies far out too often: overconfident.
-        By a parameter, ranks ``u`` that are further off uniform than their distances from the
-        middle, ``|2 u - 1|``, mean a bias; otherwise these distances tell of the width. By distance
-        from a random point either may be the reason, and so may a correlation that is missed.
-        """
-        alarm = FALSE_ALARMS / self.n_tests
-        tests = [uniformity(ranks) for ranks in (self.credibility, self.tarp, *self.pit.T)]
-        readings = (
-            _WIDTH[tests[0].side],
-            "miscalibrated",
-            *(_of_parameter(test, pit) for test, pit in zip(tests[2:], self.pit.T, strict=True)),
-        )
-        findings = tuple(
-            Finding(of, test.p_value, reading if test.p_value < alarm else "calibrated")
-            for of, test, reading in zip(
-                (DENSITY, DISTANCE, *self.names), tests, readings, strict=True
-            )
-        )
-        found = sorted(f[1:] for f in findings if f.reading != "calibrated")
-        words = ["biased" if reading.startswith("too") else reading for _, reading in found]
-        if len(found) > 1:  # the others say in what way
-            words = [word for word in words if word != "miscalibrated"]
-        smallest = min(finding.p_value for finding in findings)
-        return Verdict(
-            ", ".join(dict.fromkeys(words)) or "calibrated",
-            findings,
-            min(1.0, smallest * len(tests)),
-        )
+    def _alarm(self) -> float:
+        """False alarms of one of the tests behind the verdict."""
+        return FALSE_ALARMS / (2 + len(self.names))
 
     def coverage(self, level: Float[np.ndarray, " k"] | None = None) -> Coverage:
         """Coverage of highest-density and TARP regions (Hermans et al. 2022; Lemos et al. 2023).
@@ -203,7 +122,7 @@ class Calibration:
             (self.credibility[:, None] <= level).mean(axis=0),
             (self.tarp[:, None] <= level).mean(axis=0),
             pointwise_band(self.n, level),
-            simultaneous_band(self.n, level, 1 - FALSE_ALARMS / self.n_tests),
+            simultaneous_band(self.n, level, 1 - self._alarm),
         )
 
     def to_datatree(self) -> xarray.DataTree:
@@ -262,7 +181,7 @@ class Calibration:
         for nominal, share, distance in zip(level, curves.density, curves.distance, strict=True):
             low, high = clopper_pearson(round(share * self.n), self.n)
             lines.append(
-                f"{nominal:6.1%}  {share:8.1%}  {low:.1%} .. {high:.1%}".ljust(34)
+                f"{nominal:6.1%}  {share:8.1%}  {low:.1%} .. {high:.1%}".ljust(35)
                 + f"{distance:.1%}"
             )
         width = max(len(finding.of) for finding in verdict.findings)
@@ -271,7 +190,7 @@ class Calibration:
         lines += ["", self._conclusion(verdict)]
         if np.median(self.ess) < LEAST_ESS:
             lines.append(
-                f"Half of the posteriors have fewer than {np.median(self.ess):.0f} effective draws:"
+                f"Half of the posteriors have at most {np.median(self.ess):.0f} effective draws:"
                 " their ranks are coarse."
             )
         if self.misfit > 1:
@@ -285,19 +204,8 @@ class Calibration:
         if not verdict.calibrated:
             return f"{verdict.reading} (p = {verdict.p_value:.2g} for all tests together)"
         middle = np.array([LEVELS[1]])
-        low, high = simultaneous_band(self.n, middle, 1 - FALSE_ALARMS / self.n_tests)
+        low, high = simultaneous_band(self.n, middle, 1 - self._alarm)
         return (
             f"calibrated, to within what {self.n} observations can tell: a coverage of "
             f"{float(low[0]):.0%} to {float(high[0]):.0%} at the level {LEVELS[1]:.1%} would pass"
         )
-
-
-def _of_parameter(test: Uniformity, pit: Float[np.ndarray, " n"]) -> str:
-    """What a parameter's test means, where it finds a fault."""
-    folded = uniformity(np.abs(2 * pit - 1))
-    return _WIDTH[folded.side] if folded.level < test.level else _BIAS[test.side]
-
-
-_WIDTH = {Side.HIGH: "overconfident", Side.LOW: "underconfident"}
-# A truth that ranks low lies below most draws: these are too high.
-_BIAS = {Side.HIGH: "too low", Side.LOW: "too high"}

@@ -81,9 +81,9 @@ def rank(
 
     With ``S`` and ``T`` the weight below the truth and equal to it, out of 1, it is ``(S + U (T +
     w)) / (1 + w)``, with ``U`` uniform in 0 .. 1 and ``w = 1 / ess``, the weight that the truth
-    would have as one of the draws. For ``n`` equal weights that is ``(rank + U) / (n + 1)``, exactly
-    uniform where the posterior is right, whatever ``n``. For unequal ones it is so to within terms
-    of order ``w``.
+    would have as one of the draws. For ``n`` equal weights that is ``(rank + U) / (n + 1)``,
+    exactly uniform where the posterior is right, whatever ``n``. For unequal ones it is so to
+    within terms of order ``w``.
 
     Parameters
     ----------
@@ -112,10 +112,11 @@ def tarp_rank(
 ) -> float:
     """Rank of the truth by its distance from a random point (TARP: Lemos et al. 2023).
 
-    The point must not depend on the truth, but may depend on the data. Here it is drawn, and distances are measured, in coordinates in which the draws have zero mean and unit
-    covariance, so that every direction counts alike however narrow the posterior. It is drawn on
-    one side of all means: were it anywhere around them, errors in one direction would cancel,
-    over many data, against those in the opposite one.
+    The point must not depend on the truth, but may depend on the data. Here it is drawn, and
+    distances are measured, in coordinates in which the draws have zero mean and unit covariance, so
+    that every direction counts alike however narrow the posterior. It is drawn on one side of all
+    means: were it anywhere around them, errors in one direction would cancel, over many data,
+    against those in the opposite one.
 
     Parameters
     ----------

@@ -29,8 +29,8 @@ def coverage(
 
     Below the diagonal a posterior is overconfident, above it underconfident. The darker band holds
     the curve of a calibrated posterior at any one level with a probability of 95%; the paler one
-    holds all of it, and is left where the verdict of `Calibration` finds a fault. Bands are drawn
-    once for each number of observations.
+    holds all of it, and is left only where the verdict of `Calibration` finds a fault. Bands are
+    drawn once for each number of observations.
 
     Parameters
     ----------
@@ -74,9 +74,7 @@ def coverage(
             for band, alpha in (("simultaneous", 0.12), ("pointwise", 0.18)):
                 low, high = (curves[f"{band}_{end}"].to_numpy() for end in ("low", "high"))
                 name = f"chance, {n:,} observations" if band == "pointwise" else None
-                ax.fill_between(
-                    level, low, high, color=GREY, alpha=alpha, linewidth=0, label=name
-                )
+                ax.fill_between(level, low, high, color=GREY, alpha=alpha, linewidth=0, label=name)
         ax.plot(
             level,
             curves["distance" if distance else "density"].to_numpy(),
