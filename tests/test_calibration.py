@@ -226,13 +226,14 @@ def test_datatree_is_read_by_arviz_plots_and_by_ours():
     assert abs(line[len(line) // 2, 1] - share) <= 1 / 50 + 1e-9
     assert tree.attrs["verdict"] == calibration.verdict.reading
     over = linear_calibration(30, seed=9, scale=0.7)
-    ax = plots.coverage(tree, over, labels=["right", "narrow"])
+    axes = plots.coverage(tree, over, labels=["right", "narrow"])
+    (ax,) = axes.flat
     right, narrow = (ax.get_lines()[i].get_ydata() for i in (1, 2))
     np.testing.assert_array_equal(right, calibration.coverage().density)
     np.testing.assert_array_equal(narrow, over.coverage().density)
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     assert labels == ["chance, 50 observations", "right", "chance, 30 observations", "narrow"]
-    tarp = plots.coverage(over, ax=ax, distance=True).get_lines()[-1]
+    tarp = plots.coverage(over, axes=axes, distance=True)[0, 0].get_lines()[-1]
     np.testing.assert_array_equal(tarp.get_ydata(), over.coverage().distance)
     with pytest.raises(InvalidInput, match="one for each of 2 curves"):
         plots.coverage(tree, over, labels=["right"])

@@ -2,54 +2,54 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from floppity_jax.diagnostics.calibration import Calibration
 from floppity_jax.errors import InvalidInput
-from floppity_jax.plots.style import BLUE, GREY, ORANGE
+from floppity_jax.plots.style import GREY, SERIES, make_axes
 
 if TYPE_CHECKING:
     import xarray
-    from matplotlib.axes import Axes
-
-# Blue, vermilion, green and pink of Okabe & Ito; line styles tell apart what is printed in grey.
-COLOURS = (BLUE, ORANGE, "#009E73", "#CC79A7")
-STYLES = ("-", "--", "-.", ":")
 
 
 def coverage(
     calibration: Calibration | xarray.DataTree,
     *more: Calibration | xarray.DataTree,
-    ax: Axes | None = None,
+    axes: np.ndarray | None = None,
     labels: Sequence[str] | None = None,
     distance: bool = False,
-) -> Axes:
+) -> np.ndarray:
     """Share of the truths in regions of each level, with what chance alone would do.
 
-    Below the diagonal a posterior is overconfident, above it underconfident. The darker band holds
-    the curve of a calibrated posterior at any one level with a probability of 95%; the paler one
-    holds all of it, and is left only where the verdict of `Calibration` finds a fault. Bands are
-    drawn once for each number of observations.
+    Below the diagonal a posterior is overconfident, above it underconfident; with TARP regions a
+    bias may do either. The darker band holds the curve of a calibrated posterior at any one level
+    with a probability of 95%; the paler one holds all of it, and is left only where the verdict of
+    `Calibration` finds a fault. Bands are drawn once for each number of observations.
 
     Parameters
     ----------
     calibration, more
         Calibrations, or their DataTrees: a curve each.
-    ax
-        Where to draw; a figure of its own unless given.
+    axes
+        One, to draw in.
     labels
         Of the curves; what was tested unless given.
     distance
         Show the coverage of TARP regions rather than of those of highest density.
 
+    Returns
+    -------
+    array (1, 1) of matplotlib.axes.Axes
+
     Raises
     ------
     InvalidInput
-        Where there is not one label for each curve.
+        Where there is not one label for each curve, or there is more than one axis.
     """
-    from matplotlib.figure import Figure
-
     trees = [
         item.to_datatree() if isinstance(item, Calibration) else item
         for item in (calibration, *more)
@@ -61,11 +61,11 @@ def coverage(
             "labels", list(labels), f"must hold one for each of {len(trees)} curves",
             "Leave them out to show what was tested.",
         )  # fmt: skip
-    if ax is None:
-        ax = Figure(figsize=(4.8, 4.6), layout="constrained").subplots()
+    axes = make_axes(axes, (1, 1), (4.8, 4.6))
+    ax = axes[0, 0]
     ax.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
     banded: set[int] = set()
-    for number, (tree, label) in enumerate(zip(trees, labels, strict=True)):
+    for tree, label, (colour, style) in zip(trees, labels, itertools.cycle(SERIES), strict=False):
         curves = tree["expected_coverage"]
         level = curves["level"].to_numpy()
         n = int(tree.attrs["n_observations"])
@@ -78,8 +78,8 @@ def coverage(
         ax.plot(
             level,
             curves["distance" if distance else "density"].to_numpy(),
-            STYLES[number % len(STYLES)],
-            color=COLOURS[number % len(COLOURS)],
+            color=colour,
+            linestyle=style,
             linewidth=1.6,
             label=label,
         )
@@ -88,4 +88,4 @@ def coverage(
     ax.set_ylabel("share of truths inside" + (" (TARP)" if distance else ""))
     ax.tick_params(direction="in", labelsize=8)
     ax.legend(frameon=False, fontsize=8, loc="upper left")
-    return ax
+    return axes
