@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from floppity_jax import simulators
+    from floppity_jax.diagnostics.amortised import calibrate_amortised
+    from floppity_jax.diagnostics.calibrate import calibrate
     from floppity_jax.diagnostics.comparison import compare_posteriors
     from floppity_jax.diagnostics.evidence import compare
     from floppity_jax.flows.config import FlowConfig
@@ -46,6 +48,8 @@ _HOME = {
     "TruncatedNormal": "priors",
     "Uniform": "priors",
     "batched": "simulators.base",
+    "calibrate": "diagnostics.calibrate",
+    "calibrate_amortised": "diagnostics.amortised",
     "compare": "diagnostics.evidence",
     "compare_posteriors": "diagnostics.comparison",
     "jax_batched": "simulators.base",
@@ -69,6 +73,8 @@ __all__ = [
     "TruncatedNormal",
     "Uniform",
     "batched",
+    "calibrate",
+    "calibrate_amortised",
     "compare",
     "compare_posteriors",
     "jax_batched",
