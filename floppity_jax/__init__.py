@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from floppity_jax import simulators
+    from floppity_jax.diagnostics.amortised import calibrate_amortised
+    from floppity_jax.diagnostics.calibrate import calibrate
     from floppity_jax.diagnostics.comparison import compare_posteriors
     from floppity_jax.diagnostics.evidence import compare
     from floppity_jax.flows.config import FlowConfig
+    from floppity_jax.nested.readers import read_nested
     from floppity_jax.observation import Observation, read_observation
     from floppity_jax.pool import Pool
     from floppity_jax.posterior import Posterior, load_posterior
@@ -45,10 +48,13 @@ _HOME = {
     "TruncatedNormal": "priors",
     "Uniform": "priors",
     "batched": "simulators.base",
+    "calibrate": "diagnostics.calibrate",
+    "calibrate_amortised": "diagnostics.amortised",
     "compare": "diagnostics.evidence",
     "compare_posteriors": "diagnostics.comparison",
     "jax_batched": "simulators.base",
     "load_posterior": "posterior",
+    "read_nested": "nested.readers",
     "read_observation": "observation",
 }
 
@@ -67,10 +73,13 @@ __all__ = [
     "TruncatedNormal",
     "Uniform",
     "batched",
+    "calibrate",
+    "calibrate_amortised",
     "compare",
     "compare_posteriors",
     "jax_batched",
     "load_posterior",
+    "read_nested",
     "read_observation",
     "simulators",
 ]

@@ -12,7 +12,7 @@ from floppity_jax import noise
 from floppity_jax.posterior import ImportancePosterior, Posterior
 from floppity_jax.proposals import draw_prior
 from floppity_jax.record import RunRecord
-from floppity_jax.summary import QUANTILES
+from floppity_jax.summary import QUANTILES, variable_name
 from floppity_jax.typing import Float
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def to_datatree(posterior: Posterior, n: int, seed: int) -> xarray.DataTree:
     from arviz_base import from_dict
 
     space, observation = posterior.space, posterior.observation
-    name = observation.name
+    name = variable_name(observation.name)
     channel = f"channel_{name}"
     prior = space.to_theta(draw_prior(jax.random.key(seed), n, len(space.names)).z)
     groups: dict[str, dict[str, Any]] = {"prior": _columns(space.names, prior)}
@@ -72,20 +72,20 @@ def to_datatree(posterior: Posterior, n: int, seed: int) -> xarray.DataTree:
 
 
 def _columns(names: tuple[str, ...], theta: Float[np.ndarray, "n d"]) -> dict[str, np.ndarray]:
-    return {name: theta[None, :, i] for i, name in enumerate(names)}
+    return {variable_name(name): theta[None, :, i] for i, name in enumerate(names)}
 
 
 def _describe(tree: xarray.DataTree, posterior: Posterior) -> None:
     """Put units, labels, and the numbers of the run into the attributes."""
     for group in ("posterior", "prior"):
         for name, prior in posterior.space.priors.items():
-            tree[group][name].attrs.update(
+            tree[group][variable_name(name)].attrs.update(
                 unit=prior.unit, label=prior.label or name, scale=prior.scale
             )
     observation, record = posterior.observation, posterior.record
     for group in ("observed_data", "model_spectra", "posterior_predictive"):
         if group in tree.children:
-            tree[group][observation.name].attrs["unit"] = observation.unit
+            tree[group][variable_name(observation.name)].attrs["unit"] = observation.unit
     constants = tree["constant_data"].data_vars if "constant_data" in tree.children else {}
     for key, variable in constants.items():
         variable.attrs["unit"] = observation.unit if str(key).startswith("error_") else "um"
@@ -166,7 +166,10 @@ def _rounds(record: RunRecord) -> xarray.Dataset:
             "stop_reason": ("round", np.array([r.training.reason.name for r in rounds], str)),
             **{kind: (("round", "epoch"), values) for kind, values in losses.items()},
             **{
-                f"quantiles_{name}": (("round", "quantile"), [r.quantiles[name] for r in rounds])
+                f"quantiles_{variable_name(name)}": (
+                    ("round", "quantile"),
+                    [r.quantiles[name] for r in rounds],
+                )
                 for name in (rounds[0].quantiles if rounds else ())
             },
         },

@@ -195,10 +195,10 @@ class Retrieval:
             Where the simulator cannot be set up, returns the wrong shape, or fails more often
             than the pool lets pass.
         """
-        counts = self._counts(rounds, simulations)
+        counts = self.counts(rounds, simulations)
         if stop not in ("converged", None):
             raise InvalidInput("stop", stop, 'must be "converged" or None', "Leave it out.")
-        description = self._describe(counts, seed)
+        description = self.describe(counts, seed)
         if reuse is not None:
             description["reuse"] = os.path.abspath(reuse)
         store: Directory = NoDirectory()
@@ -462,7 +462,7 @@ class Retrieval:
         with store:
             return simulations_of(store.remember(path, compute, after=after))
 
-    def _counts(self, rounds: int, simulations: int | Sequence[int]) -> list[int]:
+    def counts(self, rounds: int, simulations: int | Sequence[int]) -> list[int]:
         """Return the checked number of simulator calls of each round."""
         if not isinstance(rounds, int) or rounds < 1:
             raise InvalidInput(
@@ -482,7 +482,7 @@ class Retrieval:
             _check_enough(count, self.training)
         return given
 
-    def _describe(self, counts: list[int], seed: int) -> dict[str, Any]:
+    def describe(self, counts: list[int], seed: int) -> dict[str, Any]:
         """All that decides the result, for the manifest."""
         return {
             **self._describe_problem(),

@@ -63,3 +63,8 @@ def is_log(variable: xarray.DataArray) -> bool:
 def parameters(datatree: xarray.DataTree) -> dict[str, xarray.DataArray]:
     """Return the free parameters of the group ``posterior``, in their order."""
     return {str(name): variable for name, variable in datatree["posterior"].data_vars.items()}
+
+
+def variable_name(name: str) -> str:
+    """Name of a variable in a DataTree, where a slash (``C/O``) would be a path."""
+    return name.replace("/", "_")

@@ -160,7 +160,9 @@ def main() -> None:
         axes.flat[0].figure.savefig(figure, dpi=110)
     if results:
         print(table(results))
-        (options.output / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+        (options.output / "results.json").write_text(
+            json.dumps(results, indent=1, default=float) + "\n"
+        )
 
 
 if __name__ == "__main__":

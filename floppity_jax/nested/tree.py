@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from floppity_jax.proposals import effective_sample_size, systematic
+from floppity_jax.summary import variable_name
 from floppity_jax.typing import Float
 
 if TYPE_CHECKING:
@@ -85,13 +86,15 @@ def nested_tree(run: NestedRun, *, n: int | None = None, seed: int = 0) -> xarra
         systematic(rng, np.exp(log_weights - log_weights.max()), n or round(ess))
     )
     groups: dict[str, dict[str, Any]] = {
-        "posterior": {name: run.theta[None, rows, i] for i, name in enumerate(run.names)}
+        "posterior": {
+            variable_name(name): run.theta[None, rows, i] for i, name in enumerate(run.names)
+        }
     }
     if run.log_likelihood is not None:
         groups["sample_stats"] = {"log_likelihood": run.log_likelihood[None, rows]}
     tree = from_dict(groups)
     for name in run.names:
-        tree["posterior"][name].attrs.update(
+        tree["posterior"][variable_name(name)].attrs.update(
             {"unit": "", "label": name, "scale": "linear"} | dict(run.attributes.get(name, {}))
         )
     known = {

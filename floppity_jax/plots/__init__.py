@@ -8,9 +8,18 @@ own line style too.
 
 from floppity_jax.plots.convergence import convergence
 from floppity_jax.plots.corner import corner
+from floppity_jax.plots.coverage import coverage
 from floppity_jax.plots.losses import losses
 from floppity_jax.plots.marginals import marginals
 from floppity_jax.plots.spectrum import spectrum
 from floppity_jax.plots.weights import weights
 
-__all__ = ["convergence", "corner", "losses", "marginals", "spectrum", "weights"]
+__all__ = [
+    "convergence",
+    "corner",
+    "coverage",
+    "losses",
+    "marginals",
+    "spectrum",
+    "weights",
+]
