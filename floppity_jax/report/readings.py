@@ -86,7 +86,9 @@ def _training(tree: xarray.DataTree) -> Reading | None:
         meaning = "Training was cut off at its ceiling of epochs while it still improved."
     else:
         verdict, meaning = GOOD, "In every round the validation loss had stopped falling."
-    ended = ", ".join(f"{reasons.count(r)} {r.lower()}" for r in dict.fromkeys(reasons))
+    ended = ", ".join(
+        f"{reasons.count(r)} {r.lower().replace('_', ' ')}" for r in dict.fromkeys(reasons)
+    )
     return Reading(
         "End of training", ended, verdict, meaning,
         "Good where every round ended because the validation loss fell no more (patience).",
@@ -119,12 +121,14 @@ def _familiarity(tree: xarray.DataTree) -> Reading | None:
     share, distance = tree.attrs["feature_share"], tree.attrs["feature_distance"]
     if share < UNFAMILIAR:
         verdict = BAD
-        meaning = "The network has never seen a spectrum like this: its answer means nothing alone."
+        meaning = (
+            "The network has never seen a spectrum like this: its answer means nothing alone. The "
+            f"nearest simulation is {distance:.1f} standard deviations of the noise away."
+        )
     else:
         verdict, meaning = GOOD, "The network has seen spectra like this one."
     return Reading(
-        "Familiarity", f"{share:.1%} further off; nearest at {distance:.1f} sigma", verdict,
-        meaning,
+        "Familiarity", f"{share:.1%} further off", verdict, meaning,
         "Share of simulations that lie further from all others than the observation does, in the "
         f"inputs of the network. Bad below {UNFAMILIAR:.0%}.",
     )  # fmt: skip
