@@ -86,7 +86,8 @@ def _describe(tree: xarray.DataTree, posterior: Posterior) -> None:
     for group in ("observed_data", "model_spectra", "posterior_predictive"):
         if group in tree.children:
             tree[group][variable_name(observation.name)].attrs["unit"] = observation.unit
-    for key, variable in tree["constant_data"].data_vars.items():
+    constants = tree["constant_data"].data_vars if "constant_data" in tree.children else {}
+    for key, variable in constants.items():
         variable.attrs["unit"] = observation.unit if str(key).startswith("error_") else "um"
     tree.attrs.update(
         inference_library="floppity_jax",

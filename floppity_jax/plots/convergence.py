@@ -52,7 +52,10 @@ def convergence(datatree: xarray.DataTree, axes: np.ndarray | None = None) -> np
     axes = make_axes(axes, (2, 2), (8.0, 5.0), sharex=True)
     n = rounds.sizes["round"]
     for ax, (name, label, rule, limit) in zip(axes.flat, PANELS, strict=True):
-        _panel(ax, rounds[name].to_numpy(), label)
+        values = rounds[name].to_numpy()
+        if name == "misfit":  # 0 where the observation has no errors
+            values = np.where(values > 0, values, np.nan)
+        _panel(ax, values, label)
         if limit is not None:
             ax.axhline(limit, color=ORANGE, linestyle="--", linewidth=1.0)
             ax.annotate(
@@ -65,8 +68,7 @@ def convergence(datatree: xarray.DataTree, axes: np.ndarray | None = None) -> np
         ax.set_xlabel("")
     for ax in axes.flat[:3]:
         ax.set_ylim(0, 1.05)
-    top = max(np.nanmax(rounds["misfit"].to_numpy(), initial=1.0), 1.0)
-    axes[1, 1].set_ylim(0, 1.25 * top)
+    axes[1, 1].set_ylim(0, 1.25 * max(float(rounds["misfit"].max()), 1.0))
     return axes
 
 

@@ -1,13 +1,11 @@
-"""What a finished run says of itself: a plain-text table, and the two figures as files."""
+"""The table of a finished run: what was found, and what it cost."""
 
 from __future__ import annotations
 
-import pathlib
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from floppity_jax import plots
 from floppity_jax.familiarity import UNFAMILIAR
 from floppity_jax.importance import pareto_reading
 from floppity_jax.summary import interval, is_log, parameters
@@ -15,6 +13,7 @@ from floppity_jax.summary import interval, is_log, parameters
 if TYPE_CHECKING:
     import xarray
 
+COLUMNS = ("parameter", "unit", "median", "68% interval", "log10")
 _WORK = ("simulating", "compiling", "training", "sampling")
 
 
@@ -35,49 +34,36 @@ def summary_table(datatree: xarray.DataTree) -> str:
     str
         Lines of aligned text, without a newline at the end.
     """
-    rows = [("parameter", "unit", "median", "68% interval", "log10")]
+    rows = [COLUMNS, *parameter_rows(datatree)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    facts = run_facts(datatree)
+    width = max((len(title) for title, _ in facts), default=0)
+    return "\n".join([*lines, "", *(f"{title:<{width}}  {fact}" for title, fact in facts)]).rstrip()
+
+
+def parameter_rows(datatree: xarray.DataTree) -> list[tuple[str, ...]]:
+    """Return the cells of each parameter, one a column of ``COLUMNS``."""
+    rows: list[tuple[str, ...]] = []
     for name, variable in parameters(datatree).items():
         draws = variable.to_numpy().ravel()
         median, plus, minus = interval(draws).digits()
         in_log10 = " ".join(interval(np.log10(draws)).digits()) if is_log(variable) else ""
         rows.append((name, variable.attrs.get("unit", ""), median, f"{plus} {minus}", in_log10))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    facts = _facts(datatree)
-    width = max((len(title) for title, _ in facts), default=0)
-    return "\n".join([*lines, "", *(f"{title:<{width}}  {fact}" for title, fact in facts)]).rstrip()
+    return rows
 
 
-def write_report(
-    datatree: xarray.DataTree, directory: str | pathlib.Path
-) -> tuple[pathlib.Path, ...]:
-    """Save ``corner.png`` and, where there are model spectra, ``spectrum.png``.
-
-    Parameters
-    ----------
-    datatree
-        As for `floppity_jax.plots.corner` and `floppity_jax.plots.spectrum`.
-    directory
-        Where to; made if need be.
-
-    Returns
-    -------
-    tuple of pathlib.Path
-        The files written.
-    """
-    directory = pathlib.Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    figures = {"corner.png": plots.corner(datatree)}
-    if "model_spectra" in datatree.children:
-        figures["spectrum.png"] = plots.spectrum(datatree)
-    for name, axes in figures.items():
-        axes.flat[0].figure.savefig(directory / name, dpi=150)
-    return tuple(directory / name for name in figures)
+def weighted_draws(datatree: xarray.DataTree) -> float:
+    """Return how many draws were weighted; infinity where that is not known."""
+    if "importance" in datatree.children:
+        return datatree["importance"].sizes["simulation"]
+    known = datatree.attrs
+    return known.get("ess", np.inf) / known.get("importance_efficiency", 1.0)
 
 
-def _facts(datatree: xarray.DataTree) -> list[tuple[str, str]]:
-    """Titles and values of the lines below the table; what is not known has none."""
+def run_facts(datatree: xarray.DataTree) -> list[tuple[str, str]]:
+    """Return titles and values of the lines below the table; what is not known has none."""
     known = datatree.attrs
     facts = []
     if "reduced_chi2_best" in known:
@@ -108,8 +94,8 @@ def _facts(datatree: xarray.DataTree) -> list[tuple[str, str]]:
         facts.append(("importance-sampling efficiency", efficiency))
     if "pareto_k" in known:
         k = known["pareto_k"]
-        n = known.get("ess", np.inf) / known.get("importance_efficiency", 1.0)
-        facts.append(("Pareto k of the weights", f"{k:.2f}, {pareto_reading(k, n)}"))
+        reading = pareto_reading(k, weighted_draws(datatree))
+        facts.append(("Pareto k of the weights", f"{k:.2f}, {reading}"))
     if "simulator_calls" in known:
         facts.append(("simulator calls", f"{int(known['simulator_calls']):,}"))
     if known.get("simulator_failures"):
