@@ -201,7 +201,7 @@ def test_a_run_from_end_to_end(folder, capsys, monkeypatch):
         tree.load()
     assert set(tree.children) == {
         "posterior", "prior", "posterior_predictive", "observed_data", "constant_data",
-        "log_likelihood", "sample_stats", "rounds",
+        "log_likelihood", "sample_stats", "rounds", "model_spectra", "importance",
     }  # fmt: skip
     assert list(tree["posterior"].data_vars) == ["offset", "slope", "bend"]
     assert tree["posterior"]["bend"].dims == ("chain", "draw")

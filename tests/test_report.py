@@ -73,7 +73,8 @@ def test_table_reports_what_is_known(tree):
         "reduced chi^2 of the best draw  1.23",
         "log evidence                    1033.22 +- 0.02",
         "importance-sampling efficiency  0.41",
-        "Pareto k of the weights         0.31",
+        "Pareto k of the weights         0.31, good: below 0.70, weighted means and their errors "
+        "can be trusted",
         "simulator calls                 12,000",
         "seconds simulating              3.2",
         "seconds compiling               11.0",
@@ -95,19 +96,25 @@ def test_table_says_what_failures_leave_out(tree):
 def test_table_warns_of_weights_that_cannot_be_trusted(tree, k):
     tree.attrs["pareto_k"] = k
     last = report.summary_table(tree).splitlines()[-1]
-    assert last == f"Pareto k of the weights  {k:.2f}, not below 0.7: the weights cannot be trusted"
+    reading = (
+        "poor: not below 0.70, errors of weighted means are larger than stated"
+        if k < 1
+        else "bad: not below 1, weighted means have no error that could be stated"
+    )
+    assert last == f"Pareto k of the weights  {k:.2f}, {reading}"
 
 
 def test_report_writes_the_figures_it_can(tree, tmp_path):
-    (corner,) = report.write_report(tree, tmp_path / "new" / "run")
+    corner, page = report.write_report(tree, tmp_path / "new" / "run")
+    assert page.read_text().startswith("<!DOCTYPE html>")
     assert corner == tmp_path / "new" / "run" / "corner.png"
     assert corner.read_bytes().startswith(PNG)
 
     shape = (1, 1001, 3)
     models = np.random.default_rng(0).normal(1, 0.1, shape)
-    tree["posterior_predictive"] = xarray.Dataset({"s": (("chain", "draw", "c"), models)})
+    tree["model_spectra"] = xarray.Dataset({"s": (("chain", "draw", "c"), models)})
     tree["observed_data"] = xarray.Dataset({"s": ("c", np.ones(3))})
     tree["constant_data"] = xarray.Dataset({"error_s": ("c", np.full(3, 0.1))})
     paths = report.write_report(tree, tmp_path)
-    assert [path.name for path in paths] == ["corner.png", "spectrum.png"]
-    assert all(path.read_bytes().startswith(PNG) for path in paths)
+    assert [path.name for path in paths] == ["corner.png", "spectrum.png", "report.html"]
+    assert all(path.read_bytes().startswith(PNG) for path in paths[:2])
