@@ -264,8 +264,7 @@ class Retrieval:
         Parameters
         ----------
         sampler
-            ``"ultranest"``, ``"nautilus"``, ``"dynesty"`` or ``"blackjax"``, which needs a
-            simulator that JAX can trace.
+            ``"ultranest"``: no other so far.
         live_points
             The sampler's own number unless given.
         seed
@@ -275,7 +274,7 @@ class Retrieval:
             Where the run is kept: the sampler's own files, and the result, ``nested.nc``. Nothing
             is written unless given.
         resume
-            Go on with the run that the directory holds; with ultranest and nautilus only.
+            Go on with the run that the directory holds.
         n
             Equally weighted draws; as many as there are effective samples unless given.
         progress
