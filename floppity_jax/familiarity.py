@@ -59,12 +59,13 @@ def familiarity(
     observation
         What was observed.
     """
-    key_rows, key_noise = jax.random.split(key)
+    # In numpy: the shapes change from round to round, and JAX would compile for each.
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     used = features.scale > 0
     clean = project(features, spectra)[:, used].astype(np.float64)
     seen = project(features, observation.values[None])[:, used].astype(np.float64)
-    rows = np.asarray(jax.random.permutation(key_rows, len(clean)))[:MOST_TESTS]
-    noise = np.asarray(jax.random.normal(key_noise, (len(rows), clean.shape[1])), np.float64)
+    rows = rng.permutation(len(clean))[:MOST_TESTS]
+    noise = rng.normal(size=(len(rows), clean.shape[1]))
     tests = clean[rows] + (0.0 if observation.errors is None else 1.0) * noise
     between = _squared_distances(tests, clean)
     between[np.arange(len(rows)), rows] = np.inf  # not from itself
