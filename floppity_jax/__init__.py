@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from floppity_jax import simulators
     from floppity_jax.flows.config import FlowConfig
+    from floppity_jax.nested.readers import read_nested
     from floppity_jax.observation import Observation, read_observation
     from floppity_jax.pool import Pool
     from floppity_jax.posterior import Posterior, load_posterior
@@ -45,6 +46,7 @@ _HOME = {
     "batched": "simulators.base",
     "jax_batched": "simulators.base",
     "load_posterior": "posterior",
+    "read_nested": "nested.readers",
     "read_observation": "observation",
 }
 
@@ -65,6 +67,7 @@ __all__ = [
     "batched",
     "jax_batched",
     "load_posterior",
+    "read_nested",
     "read_observation",
     "simulators",
 ]
