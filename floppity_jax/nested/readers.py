@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from floppity_jax.errors import InvalidInput
-from floppity_jax.nested import multinest
+from floppity_jax.nested import multinest, objects, others, ultranest
 from floppity_jax.nested.tree import NestedRun, nested_tree
 
 if TYPE_CHECKING:
@@ -35,8 +35,18 @@ class Format(NamedTuple):
 
 FILES = {
     "multinest": Format(multinest.recognise, multinest.read, multinest.NEEDS),
+    "ultranest": Format(ultranest.recognise, ultranest.read, ultranest.NEEDS),
+    "floppity": Format(others.is_floppity, others.read_floppity, others.FLOPPITY_NEEDS),
+    "bilby": Format(others.is_bilby, others.read_bilby, others.BILBY_NEEDS),
+    "taurex": Format(others.is_taurex, others.read_taurex, others.TAUREX_NEEDS),
+    "nautilus file": Format(
+        others.is_nautilus_file, others.read_nautilus_file, others.NAUTILUS_NEEDS
+    ),
 }
-OBJECTS: dict[str, Format] = {}
+OBJECTS = {
+    "dynesty": Format(objects.is_dynesty, objects.read_dynesty, objects.DYNESTY_NEEDS),
+    "nautilus": Format(objects.is_nautilus, objects.read_nautilus, objects.NAUTILUS_NEEDS),
+}
 FORMATS = FILES | OBJECTS
 
 
@@ -84,8 +94,10 @@ def read_nested(
     where: Any = path_or_object
     if isinstance(path_or_object, str | os.PathLike):
         where = pathlib.Path(path_or_object).expanduser()
-    chosen = FORMATS[kind] if kind is not None else FORMATS[_kind(where)]
-    return nested_tree(_without_slashes(chosen.read(where, names)), n=n, seed=seed)
+    kind = _kind(where) if kind is None else kind
+    if not FORMATS[kind].recognise(where):
+        raise _unrecognised(where, {kind: FORMATS[kind]})
+    return nested_tree(_without_slashes(FORMATS[kind].read(where, names)), n=n, seed=seed)
 
 
 def _kind(where: Any) -> str:
@@ -94,15 +106,20 @@ def _kind(where: Any) -> str:
     kinds = [kind for kind, format in formats.items() if format.recognise(where)]
     if len(kinds) == 1:
         return kinds[0]
-    shown = str(where) if is_path else where
     if kinds:
-        raise InvalidInput("path_or_object", shown, "must hold results of one kind; found those of "
+        raise InvalidInput("path_or_object", str(where), "must hold results of one kind; found "
                            + " and ".join(kinds), "Say which by kind=.")  # fmt: skip
+    raise _unrecognised(where, formats)
+
+
+def _unrecognised(where: Any, formats: dict[str, Format]) -> InvalidInput:
     needs = "; ".join(f"{kind}: {format.needs}" for kind, format in formats.items())
-    raise InvalidInput(
-        "path_or_object", shown, f"must be results of a known kind; found {_found(where)}",
+    return InvalidInput(
+        "path_or_object",
+        str(where) if isinstance(where, pathlib.Path) else where,
+        f"must be results of {' or '.join(formats)}; found {_found(where)}",
         f"What each kind needs: {needs}.",
-    )  # fmt: skip
+    )
 
 
 def _found(where: Any) -> str:
