@@ -49,8 +49,8 @@ def _roots(path: pathlib.Path) -> list[str]:
         if path.name.endswith(_EQUAL):
             return [str(path).removesuffix(_EQUAL)]
         return [str(path).removesuffix(".txt")] if _is_weighted(path) else []
-    tables = (pathlib.Path(f"{path}{end}") for end in (_EQUAL, ".txt"))
-    return [str(path)] if any(table.exists() for table in tables) else []
+    ends = (_EQUAL, ".txt")
+    return [str(path)] if any(pathlib.Path(f"{path}{end}").exists() for end in ends) else []
 
 
 def _is_weighted(path: pathlib.Path) -> bool:

@@ -60,8 +60,11 @@ def read(path: pathlib.Path, names: Sequence[str] | None = None) -> NestedRun:
         raise refuse(path, f"must hold one run; found {shown}", f"Pass one of them: {NEEDS}.")
     run = runs[0]
     if not (run / _RESULTS).exists():
-        raise refuse(run, f"must be of a finished run; it has no {_RESULTS} yet",
-                     "Let the run end (resume=True goes on from its files), then read it.")  # fmt: skip
+        raise refuse(
+            run,
+            f"must be of a finished run; it has no {_RESULTS} yet",
+            "Let the run end (resume=True goes on from its files), then read it.",
+        )
     results = read_json(run / _RESULTS)
     weighted, equal = (
         run / "chains" / name for name in ("weighted_post.txt", "equal_weighted_post.txt")
