@@ -84,11 +84,15 @@ def test_equal_weights_alone_are_each_taken_once():
     assert run.attrs["log_evidence"] == pytest.approx(1932.29312779123711, rel=1e-12)
     assert run.attrs["log_evidence_error"] == pytest.approx(0.321937921881742029, rel=1e-12)
     # The 4,082 rows are a random choice among the weighted samples behind stats.dat: the mean is
-    # off by about sd / sqrt(4082); 5 of these for 18 parameters.
-    _, mean, sd = _moments(run)
+    # off by sd / sqrt(n), the sd by the share sqrt((kurtosis - 1) / 4n); 5 of these, for there are
+    # 18 parameters.
+    draws, mean, sd = _moments(run)
+    kurtosis = np.mean(((draws - mean) / sd) ** 4, axis=0)
     said_mean, said_sd = _stats_table(next(PRT_RUN.glob("*_stats.dat")))
     np.testing.assert_array_less(abs(mean - said_mean), 5 * said_sd / np.sqrt(4082))
-    np.testing.assert_array_less(abs(np.log(sd / said_sd)), 0.25)
+    np.testing.assert_array_less(
+        abs(np.log(sd / said_sd)), 5 * np.sqrt((kurtosis - 1) / (4 * 4082))
+    )
 
 
 @shared
@@ -197,7 +201,7 @@ def test_samplers_that_have_not_finished_are_refused():
     )
     with pytest.warns(UserWarning, match="stopped short"):
         sampler.run_nested(print_progress=False, maxiter=20, add_live=False)
-    with pytest.raises(InvalidInput, match="20 samples of 20 iterations"):
+    with pytest.raises(InvalidInput, match=r"(\d+) samples of \1 iterations.*50 live"):
         fp.read_nested(sampler.results)
     prior = nautilus.Prior()
     prior.add_parameter("a")
@@ -328,7 +332,7 @@ def _multinest(folder, root="", finished=True):
     weights /= weights.sum()
     weights[0] = 2.5e-121
     weighted = _table(np.column_stack([weights, -2 * log_l, theta]))
-    assert weighted.startswith("    0.250000000000000000-120")
+    assert re.match(r" {4}0\.\d{18}-120 ", weighted)
     (folder / f"{root}.txt").write_text(weighted)
     (folder / f"{root}post_equal_weights.dat").write_text(
         _table(np.column_stack([theta, log_l])[:50])

@@ -116,7 +116,7 @@ def _unrecognised(where: Any, formats: dict[str, Format]) -> InvalidInput:
     needs = "; ".join(f"{kind}: {format.needs}" for kind, format in formats.items())
     return InvalidInput(
         "path_or_object",
-        str(where) if isinstance(where, pathlib.Path) else where,
+        str(where) if isinstance(where, pathlib.Path) else type(where),
         f"must be results of {' or '.join(formats)}; found {_found(where)}",
         f"What each kind needs: {needs}.",
     )

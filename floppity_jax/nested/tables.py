@@ -19,7 +19,7 @@ _WITHOUT_E = re.compile(r"(?<=\d)([+-]\d{3})(?!\S)")
 
 def refuse(path: object, rule: str, remedy: str) -> InvalidInput:
     """Return the error of a run that cannot be read."""
-    shown = str(path) if isinstance(path, pathlib.Path) else path
+    shown = str(path) if isinstance(path, pathlib.Path) else type(path)
     return InvalidInput("path_or_object", shown, rule, remedy)
 
 
