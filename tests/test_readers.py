@@ -186,6 +186,12 @@ def test_a_gaussian_sampled_by_others_has_its_moments_and_evidence(run, tmp_path
     if run is _nautilus:
         with pytest.raises(InvalidInput, match="unit cube.*nautilus.Sampler"):
             fp.read_nested(tmp_path / "checkpoint.h5")
+        again = type(result)(  # as the error says; a call of this likelihood would fail
+            result.prior, lambda p: 1 / 0, n_live=300, filepath=tmp_path / "checkpoint.h5"
+        )
+        loaded = fp.read_nested(again)
+        np.testing.assert_allclose(loaded["posterior"]["b"], tree["posterior"]["b"])
+        assert loaded.attrs == tree.attrs
     if run is _ultranest:
         next(tmp_path.glob("**/results.json")).unlink()
         with pytest.raises(InvalidInput, match="finished run.*Let the run end"):
@@ -205,6 +211,7 @@ def test_samplers_that_have_not_finished_are_refused():
         fp.read_nested(sampler.results)
     prior = nautilus.Prior()
     prior.add_parameter("a")
+    prior.add_parameter("b")
     with pytest.raises(InvalidInput, match="still explored after 0 calls"):
         fp.read_nested(nautilus.Sampler(prior, lambda p: 0.0, n_live=100))
 
@@ -328,7 +335,7 @@ def _multinest(folder, root="", finished=True):
     rng = np.random.default_rng(7)
     theta = rng.normal([1, 2, 3], [0.1, 0.2, 0.3], (200, 3))
     log_l, weights = 50 - rng.exponential(2, 200), rng.dirichlet(np.ones(200))
-    weights[0] = 0
+    weights[:2] = 0
     weights /= weights.sum()
     weights[0] = 2.5e-121
     weighted = _table(np.column_stack([weights, -2 * log_l, theta]))
