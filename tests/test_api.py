@@ -9,8 +9,8 @@ import floppity_jax as fp
 
 DESIGNED = (
     "Fixed FlowConfig LogNormal LogUniform Normal Observation Pool Posterior Retrieval Tied "
-    "TrainingConfig TruncatedNormal Uniform batched calibrate calibrate_amortised jax_batched "
-    "load_posterior read_observation simulators"
+    "TrainingConfig TruncatedNormal Uniform batched calibrate calibrate_amortised compare "
+    "compare_posteriors jax_batched load_posterior read_nested read_observation simulators"
 ).split()
 
 

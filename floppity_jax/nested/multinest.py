@@ -6,12 +6,18 @@ readers have confused them.
 
 from __future__ import annotations
 
-import json
 import pathlib
 import re
 from collections.abc import Sequence
 
-from floppity_jax.nested.tables import column_names, known, log_weights, read_table, refuse
+from floppity_jax.nested.tables import (
+    column_names,
+    known,
+    log_weights,
+    read_json,
+    read_table,
+    refuse,
+)
 from floppity_jax.nested.tree import NestedRun
 
 NEEDS = (
@@ -39,14 +45,12 @@ def _roots(path: pathlib.Path) -> list[str]:
         if not found:
             found = {table.name.removesuffix(".txt") for table in tables if _is_weighted(table)}
         return sorted(f"{path}/{root}" for root in found)
-    for end in (_EQUAL, ".txt"):
-        if path.name.endswith(end) and path.is_file():
-            return [str(path).removesuffix(end)] if end == _EQUAL or _is_weighted(path) else []
-    return (
-        [str(path)]
-        if any(pathlib.Path(f"{path}{end}").exists() for end in (_EQUAL, ".txt"))
-        else []
-    )
+    if path.is_file():
+        if path.name.endswith(_EQUAL):
+            return [str(path).removesuffix(_EQUAL)]
+        return [str(path).removesuffix(".txt")] if _is_weighted(path) else []
+    ends = (_EQUAL, ".txt")
+    return [str(path)] if any(pathlib.Path(f"{path}{end}").exists() for end in ends) else []
 
 
 def _is_weighted(path: pathlib.Path) -> bool:
@@ -109,7 +113,7 @@ def read(path: pathlib.Path, names: Sequence[str] | None = None) -> NestedRun:
     else:
         weights, log_likelihood, theta = None, table[:, -1], table[:, :-1]
     evidence = _evidence(stats) if stats.exists() else (None, None)
-    found = json.loads(named.read_text()) if named.exists() else None
+    found = read_json(named) if named.exists() else None
     return NestedRun(
         library="multinest",
         names=column_names(names, found, theta.shape[1], named if found else path),
@@ -125,9 +129,11 @@ def read(path: pathlib.Path, names: Sequence[str] | None = None) -> NestedRun:
 def _evidence(path: pathlib.Path) -> tuple[float | None, float | None]:
     found = _EVIDENCE.search(path.read_text())
     if found is None:
-        raise refuse(path, "must state the global log-evidence of nested sampling",
-                     "It is cut short; copy it again, or remove it to go on without "
-                     "an evidence.")  # fmt: skip
+        raise refuse(
+            path,
+            "must state the global log-evidence of nested sampling",
+            "It is cut short; copy it again, or remove it to go on without an evidence.",
+        )
     return known(found[1]), known(found[2])
 
 

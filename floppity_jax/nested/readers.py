@@ -1,104 +1,143 @@
-"""Runs of other programs, read into the DataTree that our own posteriors are."""
+"""Results of other programs as the DataTree that our own posteriors are."""
 
 from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from floppity_jax.errors import InvalidInput
-from floppity_jax.nested import floppity, multinest, ultranest
-from floppity_jax.nested.tables import column_names
+from floppity_jax.nested import multinest, objects, others, ultranest
 from floppity_jax.nested.tree import NestedRun, nested_tree
 
 if TYPE_CHECKING:
     import xarray
 
 
-# Modules, each with NEEDS, recognise and read, in the order in which a folder is tried.
-FORMATS: dict[str, Any] = {
-    "ultranest": ultranest, "floppity": floppity, "multinest": multinest
-}  # fmt: skip
+class Format(NamedTuple):
+    """How one program's results are recognised and read.
+
+    Attributes
+    ----------
+    recognise : callable
+        Takes a path, or a program's own object, and tells whether it is of this kind.
+    read : callable
+        Takes the same and the names that the user gave, and returns a `NestedRun`.
+    needs : str
+        What the kind consists of.
+    """
+
+    recognise: Callable[[Any], bool]
+    read: Callable[[Any, Sequence[str] | None], NestedRun]
+    needs: str
+
+
+FILES = {
+    "multinest": Format(multinest.recognise, multinest.read, multinest.NEEDS),
+    "ultranest": Format(ultranest.recognise, ultranest.read, ultranest.NEEDS),
+    "floppity": Format(others.is_floppity, others.read_floppity, others.FLOPPITY_NEEDS),
+    "bilby": Format(others.is_bilby, others.read_bilby, others.BILBY_NEEDS),
+    "taurex": Format(others.is_taurex, others.read_taurex, others.TAUREX_NEEDS),
+    "nautilus file": Format(
+        others.is_nautilus_file, others.read_nautilus_file, others.NAUTILUS_NEEDS
+    ),
+}
+OBJECTS = {
+    "dynesty": Format(objects.is_dynesty, objects.read_dynesty, objects.DYNESTY_NEEDS),
+    "nautilus": Format(objects.is_nautilus, objects.read_nautilus, objects.NAUTILUS_NEEDS),
+}
+FORMATS = FILES | OBJECTS
 
 
 def read_nested(
-    run: Any,
+    path_or_object: str | os.PathLike[str] | Any,
     *,
     kind: str | None = None,
-    names: Sequence[str] | None = None,
     n: int | None = None,
     seed: int = 0,
+    names: Sequence[str] | None = None,
 ) -> xarray.DataTree:
-    """Read a nested-sampling run of another program.
+    """Read the posterior that another program found.
 
     Parameters
     ----------
-    run
-        Path of a MultiNest folder, root or table (also of petitRADTRANS, TauREx and ARCiS), of an
-        UltraNest run folder, or of FlopPITy's samples; or a ``Results`` object of dynesty, whose
-        files are pickles and are not opened here.
+    path_or_object
+        A folder, the root of its files, a file, or a sampler's own object; files are never
+        unpickled.
     kind
-        ``"multinest"``, ``"ultranest"`` or ``"floppity"``; found out unless given.
-    names
-        Of the parameters, in the order of the columns, where the files do not tell.
+        Of results, a key of ``floppity_jax.nested.readers.FORMATS``; found out unless given.
     n
-        Equally weighted draws; as many as there are effective samples unless given.
+        Draws; unless given, as many as there are effective samples.
     seed
-        Of the resampling.
+        Of the resampling of weighted samples.
+    names
+        Of the parameters, in the order of the columns. Unless given, those that the files tell, or
+        else ``parameter_1``, ``parameter_2``...
 
     Returns
     -------
     xarray.DataTree
-        As `floppity_jax.nested.tree.nested_tree` has it.
+        Equally weighted draws; see `floppity_jax.nested.tree.nested_tree`. A name with ``/``, which
+        DataTrees keep for groups, has ``_`` instead; its label keeps the name.
 
     Raises
     ------
     InvalidInput
-        Where nothing that can be read is there, a file is cut short, or names are wrong.
+        For results of no known kind or of several runs, for files that are empty or cut short, for
+        a run that has not finished, and for names that do not fit.
     """
-    if not isinstance(run, str | os.PathLike):
-        return nested_tree(_dynesty(run, names), n=n, seed=seed)
-    path = pathlib.Path(run)
     if kind is not None and kind not in FORMATS:
-        raise InvalidInput("kind", kind, f"must be one of {list(FORMATS)}", "Or leave it out.")
-    for name, reader in FORMATS.items():
-        if kind == name or (kind is None and reader.recognise(path)):
-            return nested_tree(reader.read(path, names), n=n, seed=seed)
-    needs = "; ".join(f"{name}: {reader.NEEDS}" for name, reader in FORMATS.items())
-    raise InvalidInput(
-        "run", str(path), f"must hold a run that can be read; {_shown(path)}", f"Needed is {needs}."
-    )
-
-
-def _dynesty(results: Any, names: Sequence[str] | None) -> NestedRun:
-    """Read a ``Results`` object of dynesty."""
-    missing = [k for k in ("samples", "logwt", "logz", "logzerr", "ncall", "logl")
-               if not hasattr(results, k)]  # fmt: skip
-    if missing:
         raise InvalidInput(
-            "run", type(results).__name__, f"must be a path or dynesty Results; it lacks {missing}",
-            "Pass sampler.results.",
-        )  # fmt: skip
-    theta = np.asarray(results.samples)
-    return NestedRun(
-        library="dynesty",
-        names=column_names(names, None, theta.shape[1], "results"),
-        theta=theta,
-        log_weights=np.asarray(results.logwt),
-        log_likelihood=np.asarray(results.logl),
-        log_evidence=float(results.logz[-1]),
-        log_evidence_error=float(results.logzerr[-1]),
-        calls=int(np.sum(results.ncall)),
+            "kind", kind, f"must be one of {', '.join(FORMATS)}", "Leave it out to have it found."
+        )
+    where: Any = path_or_object
+    if isinstance(path_or_object, str | os.PathLike):
+        where = pathlib.Path(path_or_object).expanduser()
+    kind = _kind(where) if kind is None else kind
+    if not FORMATS[kind].recognise(where):
+        raise _unrecognised(where, {kind: FORMATS[kind]})
+    return nested_tree(_without_slashes(FORMATS[kind].read(where, names)), n=n, seed=seed)
+
+
+def _kind(where: Any) -> str:
+    is_path = isinstance(where, pathlib.Path)
+    formats = FILES if is_path else OBJECTS
+    kinds = [kind for kind, format in formats.items() if format.recognise(where)]
+    if len(kinds) == 1:
+        return kinds[0]
+    if kinds:
+        raise InvalidInput("path_or_object", str(where), "must hold results of one kind; found "
+                           + " and ".join(kinds), "Say which by kind=.")  # fmt: skip
+    raise _unrecognised(where, formats)
+
+
+def _unrecognised(where: Any, formats: dict[str, Format]) -> InvalidInput:
+    needs = "; ".join(f"{kind}: {format.needs}" for kind, format in formats.items())
+    return InvalidInput(
+        "path_or_object",
+        str(where) if isinstance(where, pathlib.Path) else type(where),
+        f"must be results of {' or '.join(formats)}; found {_found(where)}",
+        f"What each kind needs: {needs}.",
     )
 
 
-def _shown(path: pathlib.Path) -> str:
-    if not path.exists():
-        return "there is nothing"
-    if path.is_file():
-        return "it is a file of another kind"
-    found = sorted(file.name for file in path.iterdir())
-    return f"the folder holds {found[:10] or 'nothing'}" + (" and more" if len(found) > 10 else "")
+def _found(where: Any) -> str:
+    """Say what lies at a path."""
+    if not isinstance(where, pathlib.Path):
+        return f"an object of the type {type(where).__module__}.{type(where).__qualname__}"
+    if where.is_file():
+        return f"a file of {where.stat().st_size} bytes"
+    if not where.is_dir():
+        return "no file or folder there, nor files whose names start so"
+    names = sorted(path.name for path in where.iterdir())
+    return ", ".join(names[:15]) + (f" and {len(names) - 15} more" if len(names) > 15 else "") \
+        if names else "an empty folder"  # fmt: skip
+
+
+def _without_slashes(run: NestedRun) -> NestedRun:
+    changed = {name: name.replace("/", "_") for name in run.names}
+    labels = {changed[name]: {"label": name} for name in run.names if "/" in name}
+    told = {changed[name]: told for name, told in run.attributes.items()}
+    merged = {name: labels.get(name, {}) | dict(told.get(name, {})) for name in changed.values()}
+    return run._replace(names=tuple(changed.values()), attributes=merged)

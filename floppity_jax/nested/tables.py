@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 import re
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ _WITHOUT_E = re.compile(r"(?<=\d)([+-]\d{3})(?!\S)")
 
 def refuse(path: object, rule: str, remedy: str) -> InvalidInput:
     """Return the error of a run that cannot be read."""
-    shown = str(path) if isinstance(path, pathlib.Path) else path
+    shown = str(path) if isinstance(path, pathlib.Path) else type(path)
     return InvalidInput("path_or_object", shown, rule, remedy)
 
 
@@ -131,3 +132,19 @@ def known(number: Any) -> float | None:
     if number is None or not np.isfinite(float(number)):
         return None
     return float(number)
+
+
+def read_json(path: pathlib.Path) -> Any:
+    """Read a JSON file.
+
+    Raises
+    ------
+    InvalidInput
+        If it is empty or cut short.
+    """
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise refuse(
+            path, f"must be whole JSON ({error})", "It is empty or cut short; copy the run again."
+        ) from error
