@@ -31,6 +31,12 @@ class InvalidInput(FloppityError, ValueError):
         self.value = value
 
 
+def check_whole(argument: str, value: object, least: int, remedy: str) -> None:
+    """Refuse what is no whole number of at least ``least``."""
+    if not isinstance(value, int) or value < least:
+        raise InvalidInput(argument, value, f"must be a whole number of at least {least}", remedy)
+
+
 def require_positive(section: str, numbers: Mapping[str, float]) -> None:
     """Refuse a configuration in which a number is not above 0.
 

@@ -18,7 +18,7 @@ import scipy.optimize
 from scipy.special import logsumexp
 
 from floppity_jax.density import Density, Whitening
-from floppity_jax.proposals import effective_sample_size
+from floppity_jax.proposals import effective_sample_size, normalised
 from floppity_jax.typing import Float, Key
 
 STAGES = 10
@@ -116,16 +116,19 @@ def _tempered(log_weights: Float[np.ndarray, " n"], least: float) -> np.ndarray 
         return None
     shortfall = lambda power: effective_sample_size(power * log_weights) - least  # noqa: E731
     power = 1.0 if shortfall(1.0) >= 0 else scipy.optimize.brentq(shortfall, 1e-12, 1.0)
-    weights = np.exp(power * (log_weights - log_weights.max()))
-    return weights / weights.sum()
+    return normalised(power * log_weights)
 
 
-def pareto_reading(k: float, n: float) -> str:
-    """Say in words what the Pareto shape ``k`` of ``n`` weights means (Vehtari et al. 2024)."""
-    # Above this, n is too few for the error to fall as it should.
-    limit = min(1 - 1 / np.log10(max(n, 10)), 0.7)
+def pareto_limit(n: float) -> float:
+    """Pareto shape of ``n`` weights from which on they are too few (Vehtari et al. 2024)."""
+    return min(1 - 1 / np.log10(max(n, 10)), 0.7)
+
+
+def pareto_reading(k: float, n: float) -> tuple[str, str]:
+    """Verdict on the Pareto shape ``k`` of ``n`` weights, and what it means."""
+    limit = pareto_limit(n)
     if k < limit:
-        return f"good: below {limit:.2f}, weighted means and their errors can be trusted"
+        return "good", f"below {limit:.2f}, weighted means and their errors can be trusted"
     if k < 1:
-        return f"poor: not below {limit:.2f}, errors of weighted means are larger than stated"
-    return "bad: not below 1, weighted means have no error that could be stated"
+        return "poor", f"not below {limit:.2f}, errors of weighted means are larger than stated"
+    return "bad", "not below 1, weighted means have no error that could be stated"

@@ -6,7 +6,7 @@ import concurrent.futures
 import math
 import os
 
-from floppity_jax.errors import InvalidInput
+from floppity_jax.errors import InvalidInput, check_whole
 
 UNKNOWN_SLOTS = 128  # workers an engine is taken to have, where it does not say
 
@@ -66,9 +66,11 @@ class Pool:
                 "executor", executor, "must not fork this process, in which JAX has threads",
                 "Give workers=4, or ProcessPoolExecutor(4, multiprocessing.get_context('spawn')).",
             )  # fmt: skip
-        _check_whole("workers", workers, 1, "Leave it out for all cores.")
-        _check_whole("threads", threads, 1, "Give None to leave them as they are.")
-        _check_whole("retries", retries, 0, "Give 0 to try each simulation once.")
+        if workers is not None:
+            check_whole("workers", workers, 1, "Leave it out for all cores.")
+        if threads is not None:
+            check_whole("threads", threads, 1, "Give None to leave them as they are.")
+        check_whole("retries", retries, 0, "Give 0 to try each simulation once.")
         if timeout is not None and not 0 < timeout < math.inf:
             raise InvalidInput(
                 "timeout", timeout, "must be above 0 seconds", "Leave it out for no limit."
@@ -117,8 +119,3 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _check_whole(argument: str, value: int | None, least: int, remedy: str) -> None:
-    if value is not None and (not isinstance(value, int) or value < least):
-        raise InvalidInput(argument, value, f"must be a whole number of at least {least}", remedy)

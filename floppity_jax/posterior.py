@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import pathlib
 from collections.abc import Callable
@@ -27,7 +28,7 @@ from floppity_jax.mixture import WeightedSimulations
 from floppity_jax.observation import Observation
 from floppity_jax.pool import Pool
 from floppity_jax.priors import ParameterSpace
-from floppity_jax.proposals import effective_sample_size, systematic
+from floppity_jax.proposals import effective_sample_size, normalised, systematic
 from floppity_jax.record import RunRecord
 from floppity_jax.simulate import Simulations, simulate
 from floppity_jax.store import Arrays, read_arrays, write_arrays
@@ -278,13 +279,12 @@ class ImportancePosterior(Posterior):
     @property
     def pareto_k(self) -> float:
         """Shape of the tail of the weights; `importance.pareto_reading` says what it means."""
-        return self._smoothed()[1]
+        return self._smoothed[1]
 
     @property
     def weights(self) -> Float[np.ndarray, " n"]:
         """Pareto-smoothed weights of ``draws``, which add up to 1."""
-        weights = np.exp(self._smoothed()[0])
-        return weights / weights.sum()
+        return normalised(self._smoothed[0])
 
     def sample(self, n: int, seed: int = 0) -> Float[np.ndarray, "n d"]:
         """Draw ``n`` of the weighted parameter sets; the same one may come more than once."""
@@ -316,17 +316,21 @@ class ImportancePosterior(Posterior):
         The probability that data made by the models of the posterior, with new noise, lie as far
         from those models as the observation does: near 0 where none of them fits.
         """
-        chi2 = (noise.residuals(self.spectra, self.observation) ** 2).sum(axis=1)
+        chi2 = self._chi2()
         good = np.isfinite(chi2)
         p = scipy.special.gammaincc(self.observation.n_channels / 2, chi2[good] / 2)
         return float(self.weights[good] @ p)
 
     def reduced_chi2_best(self) -> float:
         """Chi square of the best draw over channels less free parameters."""
-        chi2 = (noise.residuals(self.spectra, self.observation) ** 2).sum(axis=1)
         freedom = self.observation.n_channels - len(self.names)
-        return float(np.nanmin(chi2) / max(freedom, 1))
+        return float(np.nanmin(self._chi2()) / max(freedom, 1))
 
+    def _chi2(self) -> Float[np.ndarray, " n"]:
+        """Chi square of each draw; NaN where the simulator failed."""
+        return (noise.residuals(self.spectra, self.observation) ** 2).sum(axis=1)
+
+    @functools.cached_property
     def _smoothed(self) -> tuple[Float[np.ndarray, " n"], float]:
         """Pareto-smoothed log weights, and the shape of their tail (Vehtari et al. 2024)."""
         from arviz_stats.base import array_stats

@@ -155,12 +155,12 @@ def draw_truncated(key: Key, n: int, regions: list[Region]) -> Draws:
     if not inside:
         return Draws(z, 0.0, 0.0, Sampler.RESAMPLING)
     if ess >= n:
-        share, factor = _capped(_normalised(log_weight), n)
+        share, factor = _capped(normalised(log_weight), n)
         draws = Draws(z[systematic(rng, share, n)], ess, inside / tried, Sampler.RESAMPLING)
         log_cap = float(logsumexp(log_weight) - np.log(factor))
         log_weight = np.minimum(log_weight, log_cap)
     else:
-        starts = systematic(rng, _normalised(log_weight), max(CHUNK, 4 * n))
+        starts = systematic(rng, normalised(log_weight), max(CHUNK, 4 * n))
         draws, log_cap = _walk(rng, n, regions, candidates, z[starts], ess), np.inf
     return draws._replace(
         log_mass=float(logsumexp(log_weight)) - np.log(tried),
@@ -234,7 +234,8 @@ def _in_all(regions: list[Region], z: Float[np.ndarray, "n d"]) -> Bool[np.ndarr
     return inside
 
 
-def _normalised(log_weight: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+def normalised(log_weight: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Weights that add up to 1, from unnormalised log weights."""
     weight = np.exp(log_weight - log_weight.max())
     return weight / weight.sum()
 

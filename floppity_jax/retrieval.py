@@ -420,11 +420,7 @@ class Retrieval:
             return {
                 "z": draws.z,
                 "theta": self.space.to_theta(draws.z),
-                **{
-                    f"proposal_{name}": np.array(v)
-                    for name, v in _figures(draws).items()
-                    if name != "z"
-                },
+                **{f"proposal_{name}": figure for name, figure in _figures(draws).items()},
             }
 
         most_failures = self.pool.most_failures

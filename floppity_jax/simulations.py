@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import os
 import pathlib
 import time
 from collections.abc import Callable, Generator, Mapping
@@ -243,6 +244,11 @@ def simulations_of(arrays: Arrays) -> Simulations:
     )
 
 
+def first_round(path: str | os.PathLike[str]) -> pathlib.Path:
+    """File of the first round of the run directory ``path``: it is there once that has ended."""
+    return pathlib.Path(path) / "simulations" / "round_01.npz"
+
+
 def prior_simulations(path: str, description: Mapping[str, object]) -> Arrays:
     """Read the first round of another run, whose parameters were drawn from the prior.
 
@@ -266,7 +272,7 @@ def prior_simulations(path: str, description: Mapping[str, object]) -> Arrays:
                 f"reuse = {path!r}: its {key} are not those of this run: {stored.get(key)} there, "
                 f"{value} here. Leave reuse out."
             )
-    file = pathlib.Path(path) / "simulations" / "round_01.npz"
+    file = first_round(path)
     if not file.exists():
         raise RunDirectoryError(
             f"reuse = {path!r}: its first round has not ended. Resume that run first."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -68,3 +69,18 @@ def parameters(datatree: xarray.DataTree) -> dict[str, xarray.DataArray]:
 def variable_name(name: str) -> str:
     """Name of a variable in a DataTree, where a slash (``C/O``) would be a path."""
     return name.replace("/", "_")
+
+
+def rounds(datatree: xarray.DataTree) -> xarray.Dataset | None:
+    """Return the group ``rounds``, where there is one with rounds in it."""
+    if "rounds" not in datatree.children or not datatree["rounds"].sizes.get("round", 0):
+        return None
+    return datatree.children["rounds"].dataset
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table, its first row underlined."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return lines

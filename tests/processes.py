@@ -1,5 +1,6 @@
 """What tests ask of processes."""
 
+import concurrent.futures
 import pathlib
 import time
 
@@ -11,3 +12,12 @@ def gone(pid):
             return True
         time.sleep(0.05)
     return False
+
+
+class Here(concurrent.futures.Executor):
+    """Runs the simulator in this process: no workers to start."""
+
+    def submit(self, function, /, *args, **kwargs):
+        future = concurrent.futures.Future()
+        future.set_result(function(*args, **kwargs))
+        return future

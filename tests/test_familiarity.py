@@ -1,9 +1,8 @@
 """An observation among simulations, and one that is like none of them."""
 
-import concurrent.futures
-
 import jax
 import numpy as np
+from processes import Here
 
 import floppity_jax as fp
 from floppity_jax.familiarity import UNFAMILIAR, familiarity
@@ -40,15 +39,6 @@ def test_an_observation_in_the_middle_of_a_curved_cloud_is_unfamiliar():
     """No distance from the mean would find it."""
     middle = curved(np.linspace(-1, 1, 100)).mean(axis=0)
     assert _share(middle, 0) < UNFAMILIAR
-
-
-class Here(concurrent.futures.Executor):
-    """Runs the simulator in this process."""
-
-    def submit(self, function, /, *args, **kwargs):
-        future = concurrent.futures.Future()
-        future.set_result(function(*args, **kwargs))
-        return future
 
 
 def _retrieve(truth):

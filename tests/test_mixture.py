@@ -1,10 +1,9 @@
 """The weighted simulations of all rounds against evidence and posterior in closed form."""
 
-import concurrent.futures
-
 import jax
 import numpy as np
 import pytest
+from processes import Here
 from scipy import stats
 from test_proposals import CHOLESKY, MEAN, Gaussian
 
@@ -119,15 +118,6 @@ def test_a_failed_simulation_counts_as_one_without_likelihood():
     whole, _ = mixture_weights([Law(N)], z, _log_likelihood(z))
     half, _ = mixture_weights([Law(2 * N)], z, _log_likelihood(z))
     assert half == pytest.approx(whole - np.log(2))
-
-
-class Here(concurrent.futures.Executor):
-    """Runs the simulator in this process."""
-
-    def submit(self, function, /, *args, **kwargs):
-        future = concurrent.futures.Future()
-        future.set_result(function(*args, **kwargs))
-        return future
 
 
 DESIGN = np.random.default_rng(0).normal(size=(2, 8)) / 2

@@ -5,10 +5,9 @@ The tolerances are for neural network error, which stands well above that of the
 what several seeds gave.
 """
 
-import concurrent.futures
-
 import numpy as np
 import pytest
+from processes import Here
 from scipy import stats
 
 import floppity_jax as fp
@@ -19,15 +18,6 @@ N_CHANNELS = 6
 # Orthonormal: the two components of a spectrum have the errors of a channel.
 FIRST, SECOND = np.linalg.qr(np.random.default_rng(0).normal(size=(N_CHANNELS, 2)))[0].T
 NORMAL = {"a": fp.Normal(0.0, 1.0), "b": fp.Normal(0.0, 1.0)}
-
-
-class Here(concurrent.futures.Executor):
-    """Runs the simulator in this process: no workers to start."""
-
-    def submit(self, function, /, *args, **kwargs):
-        future = concurrent.futures.Future()
-        future.set_result(function(*args, **kwargs))
-        return future
 
 
 def _spectrum(first, second):

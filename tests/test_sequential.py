@@ -1,11 +1,10 @@
 """Measures of a round against closed forms, and what a run does with them."""
 
-import concurrent.futures
-
 import jax
 import numpy as np
 import pytest
 from jax import monitoring
+from processes import Here
 from scipy import stats
 
 import floppity_jax as fp
@@ -124,15 +123,6 @@ def test_efficiency_is_not_a_number_where_it_cannot_be_known(why):
 @fp.batched
 def linear(parameters):
     return np.stack([parameters["a"], parameters["b"]], -1) @ DESIGN
-
-
-class Here(concurrent.futures.Executor):
-    """Runs the simulator in this process: no workers to start."""
-
-    def submit(self, function, /, *args, **kwargs):
-        future = concurrent.futures.Future()
-        future.set_result(function(*args, **kwargs))
-        return future
 
 
 def _retrieval():

@@ -9,14 +9,14 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from floppity_jax import sequential
-from floppity_jax.diagnostics.calibrate import check_count, kept_in
+from floppity_jax.diagnostics.calibrate import kept_in
 from floppity_jax.diagnostics.calibration import Calibration
 from floppity_jax.diagnostics.synthetic import noisy, rank_flow
-from floppity_jax.errors import InvalidInput
+from floppity_jax.errors import InvalidInput, check_whole
 from floppity_jax.features import observed_input
 from floppity_jax.mixture import Law
 from floppity_jax.retrieval import Retrieval
-from floppity_jax.simulations import prior_simulations, simulations_of
+from floppity_jax.simulations import first_round, prior_simulations, simulations_of
 
 
 def calibrate_amortised(
@@ -67,13 +67,13 @@ def calibrate_amortised(
     SimulatorError
         As for `Retrieval.run`.
     """
-    check_count("held_out", held_out, 1)
-    check_count("draws", draws, 1)
-    check_count("seed", seed, 0)
+    check_whole("held_out", held_out, 1, "Leave it out for the default.")
+    check_whole("draws", draws, 1, "Leave it out for the default.")
+    check_whole("seed", seed, 0, "Leave it out for the default.")
     counts = retrieval.counts(1, simulations)
     with kept_in(directory) as folder:
         calls = 0
-        if not (folder / "simulations" / "round_01.npz").exists():
+        if not first_round(folder).exists():
             _check_left(simulations, held_out, retrieval)
             record = retrieval.run(
                 1, counts, seed=seed, directory=folder, resume=True, progress=progress

@@ -24,8 +24,9 @@ from floppity_jax import noise
 from floppity_jax.diagnostics.calibration import Calibration
 from floppity_jax.diagnostics.ranks import Ranks
 from floppity_jax.diagnostics.synthetic import draw_truth, noisy, rank_corrected, rank_flow
-from floppity_jax.errors import InvalidInput, RunDirectoryError
+from floppity_jax.errors import InvalidInput, RunDirectoryError, check_whole
 from floppity_jax.retrieval import Retrieval
+from floppity_jax.simulations import first_round
 from floppity_jax.store import Arrays, read_arrays, write_arrays, write_atomically
 
 SETTINGS = "calibration.json"
@@ -111,7 +112,7 @@ def calibrate(
         ("n", n, 1), ("draws", draws, 1), ("importance_samples", importance_samples, 0),
         ("seed", seed, 0),
     ):  # fmt: skip
-        check_count(argument, value, least)
+        check_whole(argument, value, least, "Leave it out for the default.")
     chosen = range(n) if units is None else list(units)
     if outside := [unit for unit in chosen if unit not in range(n)]:
         raise InvalidInput("units", outside, f"must lie in 0 .. n - 1 = {n - 1}", "Or raise n.")
@@ -137,7 +138,7 @@ def calibrate(
             raise RunDirectoryError(f"{folder} holds no finished unit: run some of them first.")
         calls = sum(int(unit["simulator_calls"]) for unit in finished)
         if reuse is None:
-            calls += len(read_arrays(folder / PRIOR / "simulations" / "round_01.npz")["z"])
+            calls += len(read_arrays(first_round(folder / PRIOR))["z"])
         return _collected(settings, finished, calls)
 
 
@@ -176,7 +177,7 @@ def _prior_round(settings: _Settings, place: pathlib.Path) -> None:
     with open(place.with_suffix(".lock"), "a") as lock:
         with contextlib.suppress(OSError):  # some network file systems; the run itself says so
             fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (place / "simulations" / "round_01.npz").exists():
+        if not first_round(place).exists():
             settings.retrieval.run(
                 1, settings.run["simulations"][:1], seed=settings.seed, directory=place,
                 resume=True, progress=False,
@@ -248,12 +249,3 @@ def kept_in(directory: str | os.PathLike[str] | None) -> Iterator[pathlib.Path]:
         folder = pathlib.Path(directory).resolve()
         folder.mkdir(parents=True, exist_ok=True)
         yield folder
-
-
-def check_count(argument: str, value: int, least: int) -> None:
-    """Refuse what is no whole number of at least ``least``."""
-    if not isinstance(value, int) or value < least:
-        raise InvalidInput(
-            argument, value, f"must be a whole number of at least {least}",
-            "Leave it out for the default.",
-        )  # fmt: skip

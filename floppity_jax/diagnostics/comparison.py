@@ -14,12 +14,13 @@ import numpy as np
 from floppity_jax.diagnostics.distances import (
     Distance,
     classifier_accuracy,
+    independent,
     jensen_shannon,
     sliced_wasserstein,
 )
 from floppity_jax.errors import InvalidInput
 from floppity_jax.posterior import Posterior
-from floppity_jax.summary import interval, is_log, parameters
+from floppity_jax.summary import aligned, interval, is_log, parameters
 from floppity_jax.typing import Float
 
 if TYPE_CHECKING:
@@ -314,8 +315,8 @@ def _labels(
 
 def _draws(tree: xarray.DataTree, rename: Mapping[str, str]) -> dict[str, Float[np.ndarray, " n"]]:
     return {
-        rename.get(str(name), str(name)): variable.to_numpy().ravel().astype(np.float64)
-        for name, variable in tree["posterior"].data_vars.items()
+        rename.get(name, name): variable.to_numpy().ravel().astype(np.float64)
+        for name, variable in parameters(tree).items()
     }
 
 
@@ -382,7 +383,7 @@ def _marginal(
 
     shift, width = measures(a, b)
     # Bootstrap, of as many draws as each sample is worth.
-    sizes = [max(round(min(size, len(x))), 2) for size, x in zip(ess, (a, b), strict=True)]
+    sizes = independent(ess, (a, b))
     spread = np.std(
         [measures(*(rng.choice(x, n) for x, n in zip((a, b), sizes, strict=True)))
          for _ in range(BOOTSTRAP)], axis=0,
@@ -430,11 +431,3 @@ def _runs(runs: Sequence[Run]) -> str:
              "-" if run.seconds is None else f"{run.seconds:.0f}")
         )  # fmt: skip
     return "\n".join(aligned(rows))
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table, its first row underlined."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    return lines

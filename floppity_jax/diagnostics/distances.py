@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +33,16 @@ class Distance(NamedTuple):
     floor_95: float
 
 
+def independent(
+    ess: Sequence[float], samples: Sequence[np.ndarray], *, least: int = 2
+) -> list[int]:
+    """Independent draws that each sample is worth: no more than it has rows."""
+    return [
+        max(round(min(size, len(sample))), least)
+        for size, sample in zip(ess, samples, strict=True)
+    ]  # fmt: skip
+
+
 def jensen_shannon(
     rng: np.random.Generator,
     a: Float[np.ndarray, " n"],
@@ -56,7 +67,7 @@ def jensen_shannon(
     pooled = np.quantile(np.concatenate([a, b]), np.arange(1, BINS) / BINS)
     counts = [np.bincount(np.searchsorted(pooled, x), minlength=BINS) for x in (a, b)]
     p, q = (count / count.sum() for count in counts)
-    sizes = [max(round(min(size, len(x))), 1) for size, x in zip(ess, (a, b), strict=True)]
+    sizes = independent(ess, (a, b), least=1)
     chance = [rng.multinomial(size, (p + q) / 2, REPEATS) / size for size in sizes]
     floor = _divergence(*chance)
     return Distance(
@@ -87,7 +98,7 @@ def sliced_wasserstein(
     directions = rng.normal(size=(a.shape[1], PROJECTIONS))
     directions /= np.linalg.norm(directions, axis=0)
     x, y = ((s - centre) @ whiten @ directions for s in (a, b))
-    sizes = [max(round(min(size, len(s))), 2) for size, s in zip(ess, (a, b), strict=True)]
+    sizes = independent(ess, (a, b))
     # Half from each, in expectation, however many rows each has.
     share = np.repeat([0.5 / len(x), 0.5 / len(y)], [len(x), len(y)])
     both = np.concatenate([x, y])

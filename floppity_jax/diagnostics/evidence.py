@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from floppity_jax.diagnostics.comparison import aligned, as_datatree
+from floppity_jax.diagnostics.comparison import as_datatree
 from floppity_jax.errors import InvalidInput
+from floppity_jax.summary import aligned
 from floppity_jax.typing import Float
 
 # Kass & Raftery (1995), section 3.2, on ln B.

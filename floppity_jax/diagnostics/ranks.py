@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from floppity_jax.proposals import effective_sample_size
+from floppity_jax.proposals import effective_sample_size, normalised
 from floppity_jax.typing import Float
 
 # Deviation of each coordinate of the random point. Of 200 bivariate truths correlated by 0.9, in
@@ -98,7 +98,7 @@ def rank(
     """
     if log_weights is None:
         log_weights = np.zeros(len(values))
-    weights = _normalised(log_weights)
+    weights = normalised(log_weights)
     own = 1 / effective_sample_size(log_weights)
     below, equal = weights @ (values < truth), weights @ (values == truth)
     return (below + rng.uniform(size=len(truth)) * (equal + own)) / (1 + own)
@@ -127,7 +127,7 @@ def tarp_rank(
     log_weights
         Up to a constant; equal unless given.
     """
-    weights = _normalised(np.zeros(len(draws)) if log_weights is None else log_weights)
+    weights = normalised(np.zeros(len(draws)) if log_weights is None else log_weights)
     d = draws.shape[1]
     mean = weights @ draws
     covariance = (weights[:, None] * (draws - mean)).T @ (draws - mean)
@@ -141,8 +141,3 @@ def tarp_rank(
 
     ranks = rank(rng, distance(draws)[:, None], distance(truth[None]), log_weights=log_weights)
     return float(ranks[0])
-
-
-def _normalised(log_weights: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    weights = np.exp(log_weights - log_weights.max())
-    return weights / weights.sum()

@@ -89,10 +89,6 @@ class Problem:
         """Physical parameters at points of the unit cube, by the inverse of each prior's CDF."""
         return self.space.to_theta(special.ndtri(np.clip(u, END, 1 - END)))
 
-    def spectra(self, theta: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n channels"]:
-        """Noise-free spectra, NaN where the simulator fails; they are not counted."""
-        return self._simulate(theta)[0]
-
     def log_likelihood(self, u: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
         """Log-likelihood at points of the unit cube; ``FAILED`` where the simulator fails.
 
@@ -101,7 +97,12 @@ class Problem:
         TooManyFailures
             Where a larger share fails than the pool lets pass.
         """
-        spectra, failures = self._simulate(self.to_theta(u))
+        # Batches come in all sizes: those of the device are padded to the next power of two.
+        chunk = int(np.clip(2 ** np.ceil(np.log2(max(1, len(u)))), SMALLEST, LARGEST))
+        spectra, failures = simulate(
+            self.simulator, self.space.as_mapping(self.to_theta(u)), self.observation, self.pool,
+            device_chunk=chunk,
+        )  # fmt: skip
         self._count(len(u), list(failures.values()))
         log_l = log_likelihood(spectra, self.observation).sum(axis=1)
         log_l[list(failures)] = FAILED
@@ -112,16 +113,6 @@ class Problem:
         self._saved = time.monotonic()
         counts = np.array([self.calls, self.failures, self.seconds])
         self._store.replace_pieces("calls", {"counts": counts})
-
-    def _simulate(
-        self, theta: Float[np.ndarray, "n d"]
-    ) -> tuple[Float[np.ndarray, "n channels"], dict[int, str]]:
-        # Batches come in all sizes: those of the device are padded to the next power of two.
-        chunk = int(np.clip(2 ** np.ceil(np.log2(max(1, len(theta)))), SMALLEST, LARGEST))
-        return simulate(
-            self.simulator, self.space.as_mapping(theta), self.observation, self.pool,
-            device_chunk=chunk,
-        )  # fmt: skip
 
     def _count(self, n: int, texts: list[str]) -> None:
         self.calls += n

@@ -97,7 +97,7 @@ def read_nested(
     kind = _kind(where) if kind is None else kind
     if not FORMATS[kind].recognise(where):
         raise _unrecognised(where, {kind: FORMATS[kind]})
-    return nested_tree(_without_slashes(FORMATS[kind].read(where, names)), n=n, seed=seed)
+    return nested_tree(FORMATS[kind].read(where, names), n=n, seed=seed)
 
 
 def _kind(where: Any) -> str:
@@ -133,11 +133,3 @@ def _found(where: Any) -> str:
     names = sorted(path.name for path in where.iterdir())
     return ", ".join(names[:15]) + (f" and {len(names) - 15} more" if len(names) > 15 else "") \
         if names else "an empty folder"  # fmt: skip
-
-
-def _without_slashes(run: NestedRun) -> NestedRun:
-    changed = {name: name.replace("/", "_") for name in run.names}
-    labels = {changed[name]: {"label": name} for name in run.names if "/" in name}
-    told = {changed[name]: told for name, told in run.attributes.items()}
-    merged = {name: labels.get(name, {}) | dict(told.get(name, {})) for name in changed.values()}
-    return run._replace(names=tuple(changed.values()), attributes=merged)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from floppity_jax.compilation import use_cache
-from floppity_jax.errors import InvalidInput
+from floppity_jax.errors import InvalidInput, check_whole
 from floppity_jax.nested.problem import Problem
 from floppity_jax.nested.samplers import SAMPLERS, Sampler, Settings
 from floppity_jax.nested.tree import NestedRun, nested_tree
@@ -55,10 +55,8 @@ def run_nested(
     chosen = _find(sampler)
     setup, run = _sort(sampler, options)
     for name, value in (("live_points", live_points), ("n", n)):
-        if value is not None and not (isinstance(value, int) and value > 0):
-            raise InvalidInput(
-                name, value, "must be a whole number above 0", "Leave it out for the default."
-            )
+        if value is not None:
+            check_whole(name, value, 1, "Leave it out for the default.")
     if resume and not chosen.resumes:
         raise InvalidInput(
             "resume", resume, f"must be False for {sampler}, whose runs cannot be taken up again",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from floppity_jax.proposals import effective_sample_size, systematic
+from floppity_jax.proposals import effective_sample_size, normalised, systematic
 from floppity_jax.summary import variable_name
 from floppity_jax.typing import Float
 
@@ -82,9 +82,7 @@ def nested_tree(run: NestedRun, *, n: int | None = None, seed: int = 0) -> xarra
     log_weights = np.zeros(len(run.theta)) if run.log_weights is None else run.log_weights
     ess = effective_sample_size(log_weights)
     rng = np.random.default_rng(seed)
-    rows = rng.permutation(
-        systematic(rng, np.exp(log_weights - log_weights.max()), n or round(ess))
-    )
+    rows = rng.permutation(systematic(rng, normalised(log_weights), n or round(ess)))
     groups: dict[str, dict[str, Any]] = {
         "posterior": {
             variable_name(name): run.theta[None, rows, i] for i, name in enumerate(run.names)

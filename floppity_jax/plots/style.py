@@ -8,6 +8,7 @@ import numpy as np
 
 from floppity_jax.errors import InvalidInput
 from floppity_jax.summary import is_log
+from floppity_jax.summary import rounds as rounds_of
 
 if TYPE_CHECKING:
     import xarray
@@ -64,8 +65,9 @@ def need_group(datatree: xarray.DataTree, group: str, way_out: str) -> xarray.Da
 def need_rounds(datatree: xarray.DataTree) -> xarray.Dataset:
     """Return the group ``rounds``, which must hold some."""
     way_out = "Take the DataTree of a run; a posterior read from a file has lost its rounds."
-    rounds = need_group(datatree, "rounds", way_out)
-    if not rounds.sizes.get("round", 0):
+    need_group(datatree, "rounds", way_out)
+    rounds = rounds_of(datatree)
+    if rounds is None:
         raise InvalidInput("datatree", tuple(datatree.children), "must hold rounds", way_out)
     return rounds
 

@@ -14,6 +14,7 @@ from floppity_jax.report.figures import Figure
 from floppity_jax.report.readings import GOOD, NEUTRAL, Reading, readings
 from floppity_jax.report.setup import prior_rows, settings
 from floppity_jax.report.table import COLUMNS, parameter_rows, run_facts
+from floppity_jax.summary import rounds as rounds_of
 
 if TYPE_CHECKING:
     import xarray
@@ -193,9 +194,9 @@ def _diagnostics(found: Sequence[Reading]) -> str:
 
 
 def _rounds(datatree: xarray.DataTree) -> str:
-    if "rounds" not in datatree.children or not datatree["rounds"].sizes.get("round", 0):
+    rounds = rounds_of(datatree)
+    if rounds is None:
         return "<p>The DataTree holds no rounds.</p>"
-    rounds = datatree["rounds"].data_vars
     columns = [column for column in ROUND_COLUMNS if column[0] in rounds]
     values = [rounds[name].to_numpy() for name, _, _ in columns]
     rows = [

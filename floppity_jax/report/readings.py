@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from floppity_jax.familiarity import UNFAMILIAR
-from floppity_jax.importance import pareto_reading
+from floppity_jax.importance import pareto_limit, pareto_reading
 from floppity_jax.report.table import weighted_draws
 from floppity_jax.retrieval import CONVERGED_DISTANCE, CONVERGED_EFFICIENCY
+from floppity_jax.summary import rounds as rounds_of
 
 if TYPE_CHECKING:
     import xarray
@@ -51,7 +52,7 @@ def readings(datatree: xarray.DataTree) -> list[Reading]:
 
 
 def _change(tree: xarray.DataTree) -> Reading | None:
-    rounds = _rounds(tree)
+    rounds = rounds_of(tree)
     if rounds is None:
         return None
     change = float(rounds["change"][-1])
@@ -74,7 +75,7 @@ def _change(tree: xarray.DataTree) -> Reading | None:
 
 
 def _training(tree: xarray.DataTree) -> Reading | None:
-    rounds = _rounds(tree)
+    rounds = rounds_of(tree)
     if rounds is None:
         return None
     reasons = [str(reason) for reason in rounds["stop_reason"].to_numpy()]
@@ -135,7 +136,7 @@ def _familiarity(tree: xarray.DataTree) -> Reading | None:
 
 
 def _uncorrected(tree: xarray.DataTree) -> Reading | None:
-    if "importance_efficiency" in tree.attrs or _rounds(tree) is None:
+    if "importance_efficiency" in tree.attrs or rounds_of(tree) is None:
         return None
     return Reading(
         "Correction by the likelihood", "not done", NEUTRAL,
@@ -184,12 +185,12 @@ def _pareto(tree: xarray.DataTree) -> Reading | None:
     if "pareto_k" not in tree.attrs:
         return None
     k, n = tree.attrs["pareto_k"], weighted_draws(tree)
-    verdict, _, meaning = pareto_reading(k, n).partition(": ")
-    limit = min(1 - 1 / math.log10(max(n, 10)), 0.7)
+    verdict, meaning = pareto_reading(k, n)
     return Reading(
         "Pareto k of the weights", f"{k:.2f}", verdict, meaning[0].upper() + meaning[1:] + ".",
         "Shape of the tail of the weights (Vehtari et al. 2024): their variance is finite below "
-        f"0.5; good below min(1 - 1 / log10 of their number, 0.7) = {limit:.2f}, bad from 1 on.",
+        "0.5; good below min(1 - 1 / log10 of their number, 0.7) = "
+        f"{pareto_limit(n):.2f}, bad from 1 on.",
     )  # fmt: skip
 
 
@@ -269,13 +270,6 @@ def _failures(tree: xarray.DataTree) -> Reading | None:
         "The share of the prior is that of failures in the first round, which draws from all of "
         "it.",
     )  # fmt: skip
-
-
-def _rounds(tree: xarray.DataTree) -> xarray.Dataset | None:
-    """Return the group ``rounds``, where there is one with rounds in it."""
-    if "rounds" not in tree.children or not tree["rounds"].sizes.get("round", 0):
-        return None
-    return tree.children["rounds"].dataset
 
 
 _READERS: tuple[Callable[[xarray.DataTree], Reading | None], ...] = (

@@ -8,7 +8,7 @@ import numpy as np
 
 from floppity_jax.familiarity import UNFAMILIAR
 from floppity_jax.importance import pareto_reading
-from floppity_jax.summary import interval, is_log, parameters
+from floppity_jax.summary import aligned, interval, is_log, parameters
 
 if TYPE_CHECKING:
     import xarray
@@ -34,10 +34,7 @@ def summary_table(datatree: xarray.DataTree) -> str:
     str
         Lines of aligned text, without a newline at the end.
     """
-    rows = [COLUMNS, *parameter_rows(datatree)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-    lines.insert(1, "  ".join("-" * width for width in widths))
+    lines = aligned([COLUMNS, *parameter_rows(datatree)])
     facts = run_facts(datatree)
     width = max((len(title) for title, _ in facts), default=0)
     return "\n".join([*lines, "", *(f"{title:<{width}}  {fact}" for title, fact in facts)]).rstrip()
@@ -94,8 +91,8 @@ def run_facts(datatree: xarray.DataTree) -> list[tuple[str, str]]:
         facts.append(("importance-sampling efficiency", efficiency))
     if "pareto_k" in known:
         k = known["pareto_k"]
-        reading = pareto_reading(k, weighted_draws(datatree))
-        facts.append(("Pareto k of the weights", f"{k:.2f}, {reading}"))
+        verdict, meaning = pareto_reading(k, weighted_draws(datatree))
+        facts.append(("Pareto k of the weights", f"{k:.2f}, {verdict}: {meaning}"))
     if "simulator_calls" in known:
         facts.append(("simulator calls", f"{int(known['simulator_calls']):,}"))
     if known.get("simulator_failures"):
