@@ -7,7 +7,8 @@ import pytest
 
 from floppity_jax import noise
 from floppity_jax.errors import InvalidInput, NoLikelihoodError
-from floppity_jax.observation import Observation, read_observation
+from floppity_jax.observation import Observation
+from floppity_jax.spectra.read import read_observation
 
 ONES = np.ones(4)
 WAVELENGTH = np.array([1.0, 2.0, 4.0, 5.0])
