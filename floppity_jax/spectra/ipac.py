@@ -38,21 +38,28 @@ def read_ipac(text: str, source: str) -> Table:
                 f"line {place} of {source}", line, "must keep to the columns of the head",
                 "Was the table edited? Download it again.",
             )  # fmt: skip
-    cells = [_cells(line, bars) for _, line in rows]
-    named = [titles.split_title(title) for title in _cells(head[0], bars)]
-    told = _cells(head[2], bars) if len(head) > 2 else [""] * len(named)
-    missing = set(_cells(head[3], bars)) if len(head) > 3 else set()
-    cells = [["" if cell in missing else cell for cell in row] for row in cells]
+    titled, told, missing = (_words(head[i]) if i < len(head) else [] for i in (0, 2, 3))
+    if len(titled) != len(bars) - 1 or len(told or titled) != len(titled):
+        raise InvalidInput(
+            f"head of {source}", head, "must have a title, and a unit or none, between all bars",
+            "Was the table edited? Download it again.",
+        )  # fmt: skip
+    cells = [["" if cell in missing else cell for cell in _cells(line, bars)] for _, line in rows]
+    named = [titles.split_title(title) for title in titled]
     return Table(
         source,
         tuple(
             Column(title, unit or own, column)
             for (title, own), unit, column in zip(
-                named, told, zip(*cells, strict=True), strict=True
+                named, told or [""] * len(named), zip(*cells, strict=True), strict=True
             )
         ),
         [f"line {place}" for place, _ in rows],
     )
+
+
+def _words(line: str) -> list[str]:
+    return [word.strip() for word in line.strip().removeprefix("|").removesuffix("|").split("|")]
 
 
 def _cells(line: str, bars: list[int]) -> list[str]:

@@ -1,6 +1,7 @@
 """Plain text: columns apart by blanks, tabs or commas, with or without titles."""
 
 import csv
+import math
 import re
 
 from floppity_jax.errors import InvalidInput
@@ -21,9 +22,7 @@ def read_text(text: str, source: str) -> Table:
         Where there are no numbers, or lines differ in the number of columns.
     """
     comments, lines = _split_comments(text)
-    heading = None
-    if lines and all(number(field) is None for field in _fields(lines[0][1])):
-        heading = lines.pop(0)[1]
+    heading = lines.pop(0)[1] if lines and _is_heading(_fields(lines[0][1])) else None
     if not lines:
         raise InvalidInput("path", source, "holds no numbers", "Is it the right file?")
     rows = [_fields(line) for _, line in lines]
@@ -59,6 +58,12 @@ def _split_comments(text: str) -> tuple[list[str], list[tuple[int, str]]]:
         elif line.strip():
             lines.append((place, line))
     return comments, lines
+
+
+def _is_heading(fields: list[str]) -> bool:
+    """Tell titles from numbers; pandas leaves the title of its index empty."""
+    found = [number(field) for field in fields]
+    return None in found and all(value is None or math.isnan(value) for value in found)
 
 
 def _titles(heading: str | None, comments: list[str], count: int) -> list[tuple[str, str]]:

@@ -93,6 +93,7 @@ def error_role(title: str, stem: str) -> str:
         f"(?:{stem}){_ERROR}{side}",
         f"(?:{_ERROR}|e|d)(?:{stem}){side}" if stem else _ERROR,
         f"{side}{_ERROR}(?:{stem})",
+        f"{side}(?:{stem}){_ERROR}",
         f"(?:{stem}){side}{_ERROR}",
     ):
         found = re.fullmatch(pattern, normal(title))
