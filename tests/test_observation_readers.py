@@ -75,7 +75,7 @@ def _holds(observation, **fields):
         ("values", "flux depth transit_depth Transit-Depth (Rp/Rs)^2 (rp/rs)**2 (Rp/R*)² dppm "
                    "Fp/Fs PL_TRANDEP ESPECLIPDEP FLAM rp^2_value value eclipse_depth"),
         ("radius_ratio", "Rp/Rs rp/r* rprs PL_RATROR radius_ratio"),
-        ("", "rp order time dq pl_trandeplim st_rad pl_radj instrument note"),
+        ("", "rp order time dq pl_trandeplim st_rad pl_radj upper_limit note"),
     ],
 )  # fmt: skip
 def test_titles_are_known(role, names):
@@ -109,6 +109,7 @@ def test_titles_of_errors_belong_to_a_value(role, value, names):
         ("(Rp/Rs)^2", ("(Rp/Rs)^2", "")),
         ("(Rp/Rs)^2 [%]", ("(Rp/Rs)^2", "%")),
         ("depth_ppm", ("depth", "ppm")),
+        ("depth %", ("depth", "%")),
         ("bin_width", ("bin_width", "")),
         ('"wave_nm"', ("wave", "nm")),
     ],
@@ -273,8 +274,9 @@ def test_roles_by_title_go_before_what_titles_say(read):
         ("wave depth err [ppm]\n1 2 3\n", {}, "unit of err.*for which the file tells none"),
         ("wn depth err\n0 2 3\n10 2 3\n", {}, "least wavenumber.*above 0"),
         ("wave width depth err\n1 - 2 3\n2 1 2 3\n", {}, "missing in some channels.*meet half way"),
-        ("1 2 3\n", {"columns": {"a": "values"}}, "must give titles of the file one role each"),
+        ("1 2 3\n", {"columns": {"a": "values"}}, "must give titles of the file a role each"),
         ("wave depth err\n1 2 3\n", {"columns": {"err": "error"}}, "the roles"),
+        ("wave a b\n1 2 3\n", {"columns": {"a": "errors", "b": "errors"}}, "no role twice"),
         ("1 2 3\n", {"table": 1}, "is for FITS"),
         ("1 2 3\n", {"wavelength_unit": "ppm"}, "wavelength_unit = 'ppm'.*must be a unit of wave"),
         # TauREx has the width last; edges come first; neither is silently read as something else.

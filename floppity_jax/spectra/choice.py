@@ -109,12 +109,13 @@ def _refuse_other_orders(table: Table) -> None:
 
 def _as_mapped(table: Table, columns: Mapping[str, str]) -> dict[Column, str]:
     known = {titles.normal(column.title): column for column in table.columns if column.title}
-    mapped = {}
+    mapped: dict[Column, str] = {}
     for title, role in columns.items():
         column = known.get(titles.normal(titles.split_title(title)[0]))
-        if column is None or role not in ROLES:
+        if column is None or role not in ROLES or (role and role in mapped.values()):
             raise InvalidInput(
-                "columns", {title: role}, "must give titles of the file one role each",
+                "columns", {title: role},
+                "must give titles of the file a role each, and no role twice",
                 f"The titles of {table.source} are {[c.title for c in table.columns]}, "
                 f"the roles {ROLES}.",
             )  # fmt: skip

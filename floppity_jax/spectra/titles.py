@@ -30,8 +30,8 @@ _IMPLIED = {"dppm": "ppm", "pltrandep": "%", "plntransdep": "%", "especlipdep": 
 
 def _edge(side: str) -> str:
     """Return the pattern of titles of the edges of channels on one side."""
-    edge, of = "(?:edge|limit|bound|boundary)", f"(?:{_AXIS}|bin)"
-    return f"(?:{of}{edge}?|{edge})(?:{side}){edge}?|(?:{side})(?:{of}|{of}?{edge})"
+    of = f"(?:{_AXIS}|bin)"
+    return f"(?:{of}(?:edge)?|edge)(?:{side})(?:edge)?|(?:{side})(?:{of}|{of}?edge)"
 
 
 _ROLES = {
@@ -54,6 +54,8 @@ def split_title(text: str) -> tuple[str, str]:
     bracketed = re.fullmatch(r"(.+?)\s*(?:\[(.*)\]|\((.*)\))", text)
     if bracketed:
         return bracketed[1], (bracketed[2] or bracketed[3] or "").strip()
+    if text.endswith("%"):
+        return text[:-1].rstrip("_ "), "%"
     head, _, tail = text.rpartition("_")
     return (head, tail) if head and units.ends_titles(tail) else (text, "")
 

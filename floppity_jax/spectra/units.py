@@ -13,11 +13,13 @@ _UM = {
 _PER_CM = {
     "cm-1": 1.0, "cm^-1": 1.0, "cm**-1": 1.0, "cm^{-1}": 1.0, "cm^(-1)": 1.0, "1/cm": 1.0,
     "/cm": 1.0, "kayser": 1.0, "m-1": 1e-2, "m^-1": 1e-2, "m**-1": 1e-2, "1/m": 1e-2,
+    "um-1": 1e4, "um^-1": 1e4, "um**-1": 1e4, "1/um": 1e4,
 }  # fmt: skip
 _DEPTH = {
     "ppm": 1e-6, "%": 1e-2, "percent": 1e-2, "pct": 1e-2, "1": 1.0, "fraction": 1.0,
-    "dimensionless": 1.0, "unitless": 1.0, "none": 1.0,
-    "10**-2": 1e-2, "10**-6": 1e-6, "10^-2": 1e-2, "10^-6": 1e-6,  # % and ppm in FITS
+    "dimensionless": 1.0, "unitless": 1.0, "none": 1.0, "-": 1.0,
+    "10**-2": 1e-2, "10**-6": 1e-6, "10^-2": 1e-2, "10^-6": 1e-6, "1e-2": 1e-2,  # as FITS has them
+    "1e-6": 1e-6,
 }  # fmt: skip
 
 
