@@ -233,6 +233,8 @@ def test_rows_without_a_number_are_dropped_with_a_warning(read):
         o = read(text)
     # The channels that were dropped still part the others.
     _holds(o, wavelength=[1, 4], values=[3, 6], bin_width=[1, 1])
+    with pytest.warns(UserWarning, match="1 of 2 rows dropped"):  # and not missed in the width
+        _holds(read("wave,width,depth,err\n1,.2,3,.1\n2,,,\n"), bin_width=[0.2])
     with pytest.raises(InvalidInput, match="no row with a wavelength, a value and its error"):
         read("wave,depth,err\n1,3,\n")
 
@@ -359,6 +361,12 @@ def test_archive_table_as_csv_is_in_percent(read):
     o = read("CENTRALWAVELNG,BANDWIDTH,PL_TRANDEP,PL_TRANDEPERR1,PL_TRANDEPERR2,PL_TRANDEPLIM\n"
              "0.6,0.1,2.1,0.02,-0.02,0\n0.7,0.1,2.0,0.01,-0.01,\n")  # fmt: skip
     _holds(o, values=[0.021, 0.02], errors=[2e-4, 1e-4], bin_width=[0.1, 0.1])
+
+
+def test_the_word_for_missing_numbers_is_that_of_the_table(read):
+    with pytest.warns(UserWarning, match="2 of 5 rows dropped"):
+        o = read(ARCHIVE.replace("null", "-999"))
+    _holds(o, values=[0.021, 0.02, 0.023])
 
 
 def test_archive_table_with_shifted_columns_is_refused(read):
