@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from floppity_jax.diagnostics.evidence import compare
     from floppity_jax.flows.config import FlowConfig
     from floppity_jax.nested.readers import read_nested
-    from floppity_jax.observation import Observation, read_observation
+    from floppity_jax.observation import Observation
     from floppity_jax.pool import Pool
     from floppity_jax.posterior import Posterior, load_posterior
     from floppity_jax.priors import (
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
     from floppity_jax.retrieval import Retrieval
     from floppity_jax.simulators import batched, jax_batched
+    from floppity_jax.spectra.read import read_observation
     from floppity_jax.training_config import TrainingConfig
 
 __version__ = "0.1.0"
@@ -55,7 +56,7 @@ _HOME = {
     "jax_batched": "simulators.base",
     "load_posterior": "posterior",
     "read_nested": "nested.readers",
-    "read_observation": "observation",
+    "read_observation": "spectra.read",
 }
 
 __all__ = [

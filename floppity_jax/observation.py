@@ -1,13 +1,10 @@
-"""One observed spectrum, checked on the way in, and its reader."""
+"""One observed spectrum, checked on the way in."""
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import functools
 import itertools
-import pathlib
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -187,108 +184,3 @@ class Observation:
     def n_channels(self) -> int:
         """Number of channels."""
         return self.values.size
-
-
-def read_observation(
-    path: str | pathlib.Path,
-    *,
-    columns: Sequence[str] | None = None,
-    name: str = "spectrum",
-    unit: str = "",
-) -> Observation:
-    """Read a spectrum from whitespace-separated or CSV text.
-
-    Lines that begin with ``#`` are comments; one line of column titles may precede the numbers.
-
-    Parameters
-    ----------
-    path
-        Text file.
-    columns
-        What the columns hold, from ``wavelength``, ``bin_width`` (both [um]), ``values``,
-        ``errors``, or ``""`` for one to pass over. Unless given, three columns are
-        ``wavelength, values, errors`` and four ``wavelength, bin_width, values, errors``.
-        Where there is no ``bin_width``, channels are taken to meet half way.
-    name, unit
-        As in `Observation`.
-
-    Raises
-    ------
-    InvalidInput
-        Where the file is missing, a line does not hold numbers, or the count of columns is not
-        the one asked for. What `Observation` refuses is refused here too.
-    """
-    path = pathlib.Path(path)
-    table = _read_table(path)
-    if columns is None:
-        defaults = {
-            3: ("wavelength", "values", "errors"),
-            4: ("wavelength", "bin_width", "values", "errors"),
-        }
-        if table.shape[1] not in defaults:
-            raise InvalidInput(
-                f"number of columns of {path}", table.shape[1],
-                "must be 3 (wavelength, value, error) or 4 (wavelength, bin width, value, error)",
-                'Say what each column holds, with columns=("wavelength", "values", "errors", "").',
-            )  # fmt: skip
-        columns = defaults[table.shape[1]]
-    known = ("wavelength", "bin_width", "values", "errors", "")
-    if len(columns) != table.shape[1] or not set(columns) <= set(known) or "values" not in columns:
-        raise InvalidInput(
-            "columns", tuple(columns),
-            f"must name each of the {table.shape[1]} columns of {path}, among them values",
-            f"Choose from {known}.",
-        )  # fmt: skip
-    data = {column: table[:, i] for i, column in enumerate(columns) if column}
-    if "wavelength" in data:
-        data = _sort_by_wavelength(data)
-        if "bin_width" not in data and len(table) > 1:
-            data["bin_width"] = _widths_that_meet(data["wavelength"])
-    return Observation(**data, name=name, unit=unit)
-
-
-def _read_table(path: pathlib.Path) -> np.ndarray:
-    if not path.is_file():
-        raise InvalidInput("path", str(path), "must be a file", "Check the spelling and folder.")
-    text = path.read_text(encoding="utf-8-sig")
-    lines = [
-        (number, line)
-        for number, line in enumerate(text.splitlines(), start=1)
-        if line.strip() and not line.lstrip().startswith("#")
-    ]
-    rows: list[list[float]] = []
-    for position, (number, line) in enumerate(lines):
-        fields = next(csv.reader([line])) if "," in line else line.split()
-        try:
-            rows.append([float(field) for field in fields])
-        except ValueError:
-            if position == 0:  # a line of column titles
-                continue
-            raise InvalidInput(
-                f"line {number} of {path}", line, "must hold numbers only",
-                "Put a # before lines that are not data.",
-            ) from None  # fmt: skip
-        if len(rows[-1]) != len(rows[0]):
-            raise InvalidInput(
-                f"line {number} of {path}", line,
-                f"has {len(rows[-1])} columns where the first has {len(rows[0])}",
-                "Every line needs the same number of columns.",
-            )  # fmt: skip
-    if not rows:
-        raise InvalidInput("path", str(path), "holds no numbers", "Is it the right file?")
-    return np.array(rows)
-
-
-def _sort_by_wavelength(data: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Turn a table in decreasing wavelength round; any other disorder is left to be refused."""
-    if np.all(np.diff(data["wavelength"]) < 0):
-        return {column: values[::-1] for column, values in data.items()}
-    return data
-
-
-def _widths_that_meet(wavelength: np.ndarray) -> np.ndarray:
-    """Full widths of channels whose edges lie half way between neighbouring centres."""
-    middle = (wavelength[1:] + wavelength[:-1]) / 2
-    first = 2 * wavelength[0] - middle[0]
-    last = 2 * wavelength[-1] - middle[-1]
-    return np.diff(np.concatenate([[first], middle, [last]]))

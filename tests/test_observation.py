@@ -7,8 +7,9 @@ import pytest
 
 from floppity_jax.errors import InvalidInput, NoLikelihoodError
 from floppity_jax.measurement import Measurement
-from floppity_jax.observation import Observation, read_observation
+from floppity_jax.observation import Observation
 from floppity_jax.priors import ParameterSpace
+from floppity_jax.spectra.read import read_observation
 
 ONES = np.ones(4)
 WAVELENGTH = np.array([1.0, 2.0, 4.0, 5.0])
