@@ -2,12 +2,13 @@
 
 import pathlib
 import re
+import shlex
 import tomllib
 
 import pytest
 
 import floppity_jax as fp
-from floppity_jax import config
+from floppity_jax import cli, config
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -36,6 +37,13 @@ def test_code_compiles_and_names_of_the_package_exist(page):
             found = fp
             for name in dotted.split(".")[1:]:
                 found = getattr(found, name)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_of_the_package_are_taken(page):
+    for block in _blocks(page, "sh"):
+        for line in re.findall(r"^floppity-jax (.+)$", block, re.MULTILINE):
+            cli._parser().parse_args(shlex.split(line, comments=True))
 
 
 def test_the_first_simulator_of_the_docs_is_taken():
