@@ -140,6 +140,19 @@ class Retrieval:
                 f"It knows {sorted(wanted)}.",
             )  # fmt: skip
 
+    def with_observation(self, observation: Observation) -> Retrieval:
+        """Return the same retrieval of another observation.
+
+        Raises
+        ------
+        InvalidInput
+            Where it is no `Observation`.
+        """
+        return Retrieval(
+            self.simulator, self.space.entries, observation, flow=self.flow,
+            training=self.training, method=self.method, pool=self.pool,
+        )  # fmt: skip
+
     def run(
         self,
         rounds: int = 10,

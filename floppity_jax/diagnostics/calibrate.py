@@ -153,10 +153,9 @@ def _run_unit(settings: _Settings, unit: int, folder: pathlib.Path, reuse: pathl
     z, spectrum = truth["z"], truth["spectrum"]
     observation = noisy(rng_noise, retrieval.observation, spectrum)
     seed = int(rng_run.integers(2**31))
-    posterior = Retrieval(
-        retrieval.simulator, retrieval.space.entries, observation, flow=retrieval.flow,
-        training=retrieval.training, method=retrieval.method, pool=retrieval.pool,
-    ).run(seed=seed, directory=place, resume=True, reuse=reuse, **settings.run)  # fmt: skip
+    posterior = retrieval.with_observation(observation).run(
+        seed=seed, directory=place, resume=True, reuse=reuse, **settings.run
+    )
     key = jax.random.key(seed)
     arrays: Arrays = {
         "truth": retrieval.space.to_theta(z[None])[0],

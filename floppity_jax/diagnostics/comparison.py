@@ -19,7 +19,6 @@ from floppity_jax.diagnostics.distances import (
     sliced_wasserstein,
 )
 from floppity_jax.errors import InvalidInput
-from floppity_jax.posterior import Posterior
 from floppity_jax.summary import aligned, interval, is_log, parameters
 from floppity_jax.typing import Float
 
@@ -33,7 +32,7 @@ MOST_WIDENING = 0.05
 MOST_DIVERGENCE = 2.0  # millinats above the floor
 MOST_EVIDENCE = 2.0  # combined sigma
 SURE = 3.0  # standard errors beyond a limit, for a difference not to be chance
-DRAWS = 20_000  # of a `Posterior`
+DRAWS = 20_000  # of a `Posterior` or `Ensemble`
 BOOTSTRAP = 200
 
 RULE = (
@@ -223,8 +222,8 @@ def compare_posteriors(
     Parameters
     ----------
     reference, *others
-        Each a `Posterior`, a DataTree, or a path: a ``.nc`` file, a run directory, or what
-        `read_nested` reads.
+        Each a `Posterior`, an `Ensemble`, a DataTree, or a path: a ``.nc`` file, a run directory,
+        or what `read_nested` reads.
     labels
         A name for each; unless given, that of the library or file.
     rename
@@ -278,7 +277,7 @@ def as_datatree(posterior: Any) -> xarray.DataTree:
 
     if isinstance(posterior, xarray.DataTree):
         return posterior
-    if isinstance(posterior, Posterior):
+    if hasattr(posterior, "to_datatree"):
         return posterior.to_datatree(DRAWS)
     if isinstance(posterior, str | os.PathLike):
         path = pathlib.Path(posterior)
