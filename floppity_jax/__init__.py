@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from floppity_jax.diagnostics.calibrate import calibrate
     from floppity_jax.diagnostics.comparison import compare_posteriors
     from floppity_jax.diagnostics.evidence import compare
+    from floppity_jax.ensembles.ensemble import Ensemble
+    from floppity_jax.ensembles.run import noise_realisations, run_ensemble
     from floppity_jax.flows.config import FlowConfig
     from floppity_jax.nested.readers import read_nested
     from floppity_jax.observation import Observation
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "Ensemble": "ensembles.ensemble",
     "Fixed": "priors",
     "FlowConfig": "flows.config",
     "LogNormal": "priors",
@@ -55,11 +58,14 @@ _HOME = {
     "compare_posteriors": "diagnostics.comparison",
     "jax_batched": "simulators.base",
     "load_posterior": "posterior",
+    "noise_realisations": "ensembles.run",
     "read_nested": "nested.readers",
     "read_observation": "spectra.read",
+    "run_ensemble": "ensembles.run",
 }
 
 __all__ = [
+    "Ensemble",
     "Fixed",
     "FlowConfig",
     "LogNormal",
@@ -80,8 +86,10 @@ __all__ = [
     "compare_posteriors",
     "jax_batched",
     "load_posterior",
+    "noise_realisations",
     "read_nested",
     "read_observation",
+    "run_ensemble",
     "simulators",
 ]
 

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import json
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -114,31 +114,49 @@ class Posterior:
         )
         return log_q
 
-    def importance_sample(self, n: int, seed: int = 0) -> ImportancePosterior:
+    def importance_sample(
+        self, n: int, seed: int = 0, *, others: Sequence[Posterior] = ()
+    ) -> ImportancePosterior:
         """Correct the posterior by the true likelihood, at ``n`` simulator calls.
 
         Draws from the flow are weighted by ``likelihood * prior / q``, in stages that adapt to
         the weights so far: see `floppity_jax.importance`.
 
+        Parameters
+        ----------
+        n
+            Draws, and so simulator calls.
+        seed
+            The same seed gives the same draws.
+        others
+            Posteriors of other runs with the same priors, whose flows are drawn from as well.
+
         Raises
         ------
+        InvalidInput
+            Where ``n`` is no whole number above 0, or others have other parameters.
         NoLikelihoodError
             Where the observation has no errors, or no simulator came with a loaded posterior.
         SimulatorError
             Where every simulation fails.
         """
         _check_count("n", n)
+        if any(other.space.describe() != self.space.describe() for other in others):
+            raise InvalidInput(
+                "others", list(others), "must have the same parameters and priors", "Leave it out."
+            )
         evaluate = self._evaluator()
         require_errors(self.observation)
         stopwatch = Stopwatch(dict(self.record.seconds))
         spectra: list[Float[np.ndarray, "m channels"]] = []
-        rounds = len(self.record.rounds)
+        work = f"importance_{len(self.record.rounds)}_rounds_seed{seed}_n{n}"
+        if others:  # whose draws are not those of this flow alone, nor of fewer others
+            work += f"_{len(others) + 1}flows"
 
         def log_target(stage: int, z: Float[np.ndarray, "m d"]) -> Float[np.ndarray, " m"]:
             with stopwatch.time("simulating"):
-                name = f"importance_{rounds}_rounds_seed{seed}_n{n}_stage{stage + 1}"
                 theta = self.space.to_theta(z)
-                spectra.append(evaluate(name, theta).spectra)
+                spectra.append(evaluate(f"{work}_stage{stage + 1}", theta).spectra)
             log_likelihood = self.measurement.log_likelihood(spectra[-1], theta).sum(axis=1)
             # A model that failed has no likelihood: it carries no weight.
             return np.where(
@@ -147,7 +165,9 @@ class Posterior:
 
         with stopwatch.time("sampling"):
             key = jax.random.fold_in(jax.random.key(seed), CORRECTION)
-            draws = adaptive_draws(key, self.density, log_target, n)
+            draws = adaptive_draws(
+                key, self.density, log_target, n, others=[other.density for other in others]
+            )
         if not np.isfinite(draws.log_weights).any():
             raise SimulatorError(
                 f"none of the {n} simulations of importance sampling succeeded. The posterior may "

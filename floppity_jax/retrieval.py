@@ -139,14 +139,6 @@ class Retrieval:
                 "Leave it out.",
             )  # fmt: skip
 
-    def of(self, observation: Observation) -> Retrieval:
-        """Return the same retrieval of another observation."""
-        return Retrieval(
-            self.simulator, self.space.entries, observation,
-            instrument=self.measurement.instrument, flow=self.flow, training=self.training,
-            method=self.method, pool=self.pool,
-        )  # fmt: skip
-
     def _check_names(self, wanted: set[str]) -> None:
         """Hold the parameters against the simulator's own list."""
         given = set(self.measurement.simulator_names)
@@ -160,6 +152,20 @@ class Retrieval:
                 "parameters", unknown, "must be known to the simulator",
                 f"It knows {sorted(wanted)}.",
             )  # fmt: skip
+
+    def with_observation(self, observation: Observation) -> Retrieval:
+        """Return the same retrieval of another observation.
+
+        Raises
+        ------
+        InvalidInput
+            Where it is no `Observation`.
+        """
+        return Retrieval(
+            self.simulator, self.space.entries, observation,
+            instrument=self.measurement.instrument, flow=self.flow, training=self.training,
+            method=self.method, pool=self.pool,
+        )  # fmt: skip
 
     def run(
         self,

@@ -111,7 +111,8 @@ def test_likelihood_is_that_of_dense_linear_algebra(case):
     measurement = _measurement(steps)
     np.testing.assert_allclose(measurement.predict(SPECTRA, THETA), mean, rtol=1e-12)
     expected = [
-        stats.multivariate_normal(m, c).logpdf(VALUES) for m, c in zip(mean, covariance, strict=True)
+        stats.multivariate_normal(m, c).logpdf(VALUES)
+        for m, c in zip(mean, covariance, strict=True)
     ]
     found = measurement.log_likelihood(SPECTRA, THETA).sum(axis=1)
     np.testing.assert_allclose(found, expected, rtol=1e-8)
@@ -130,7 +131,8 @@ def test_likelihood_with_a_covariance(steps):
         covariance = added + factor * (given - np.diag(ERRORS**2))
     found = _measurement(steps, CORRELATED).log_likelihood(SPECTRA, THETA).sum(axis=1)
     expected = [
-        stats.multivariate_normal(m, c).logpdf(VALUES) for m, c in zip(mean, covariance, strict=True)
+        stats.multivariate_normal(m, c).logpdf(VALUES)
+        for m, c in zip(mean, covariance, strict=True)
     ]
     np.testing.assert_allclose(found, expected, rtol=1e-8)
 
@@ -184,10 +186,14 @@ def test_the_device_predicts_the_same(case, unit):
     """In float32; also for fluxes whose squares are below the smallest float32."""
     if unit != 1 and case not in ("nothing", "marginal scale", "model error", "error factor"):
         pytest.skip("its quantities are in the unit of the data")
-    measurement = _measurement(CASES[case][0], fp.Observation(VALUES * unit, ERRORS * unit, WAVELENGTH))
+    measurement = _measurement(
+        CASES[case][0], fp.Observation(VALUES * unit, ERRORS * unit, WAVELENGTH)
+    )
     raw = SPECTRA * unit / measurement.prepared.unit
     host = measurement.prepared(np, raw, measurement.instrument_values(THETA))
-    values = {k: jnp.asarray(v, jnp.float32) for k, v in measurement.instrument_values(THETA).items()}
+    values = {
+        k: jnp.asarray(v, jnp.float32) for k, v in measurement.instrument_values(THETA).items()
+    }
     device = measurement.prepared(jnp, jnp.asarray(raw, jnp.float32), values)
     for one, other in zip(host, device, strict=True):
         if one is not None:
@@ -220,7 +226,8 @@ def test_several_datasets_have_steps_of_their_own():
     covariance[:, 7:, 7:] += 1e-8 * _kernel("squared_exponential", np.array([0.5]))[:, 7:, 7:]
     covariance += 0.01 * mean[:, :, None] * mean[:, None]
     expected = [
-        stats.multivariate_normal(m, c).logpdf(VALUES) for m, c in zip(mean, covariance, strict=True)
+        stats.multivariate_normal(m, c).logpdf(VALUES)
+        for m, c in zip(mean, covariance, strict=True)
     ]
     found = measurement.log_likelihood(SPECTRA, THETA).sum(axis=1)
     np.testing.assert_allclose(found, expected, rtol=1e-8)
@@ -284,7 +291,9 @@ def test_nuisances_are_drawn_from_their_law_given_the_rest():
             assert abs(before.mean() - after.mean()) < 4 * before.std() * np.sqrt(2 / n)
             assert before.std() == pytest.approx(after.std(), rel=4 * np.sqrt(1 / n))
     # And they do move: a version has little in common with what it started from.
-    residual = [x - np.polyval(np.polyfit(z[:, 1], x, 1), z[:, 1]) for x in (z[:, 0], every[:, 7, 0])]
+    residual = [
+        x - np.polyval(np.polyfit(z[:, 1], x, 1), z[:, 1]) for x in (z[:, 0], every[:, 7, 0])
+    ]
     assert np.corrcoef(*residual)[0, 1] < 0.2
     assert draw_versions(jax.random.key(1), z, nuisances, None, 4)[:, :, 0].std() == pytest.approx(
         1.0, rel=4 / np.sqrt(8 * n)

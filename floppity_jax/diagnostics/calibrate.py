@@ -153,7 +153,7 @@ def _run_unit(settings: _Settings, unit: int, folder: pathlib.Path, reuse: pathl
     z, spectrum = truth["z"], truth["spectrum"]
     observation = observe(rng_noise, retrieval.measurement, z, spectrum)
     seed = int(rng_run.integers(2**31))
-    posterior = retrieval.of(observation).run(
+    posterior = retrieval.with_observation(observation).run(
         seed=seed, directory=place, resume=True, reuse=reuse, **settings.run
     )
     key = jax.random.key(seed)

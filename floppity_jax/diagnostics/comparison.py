@@ -220,7 +220,7 @@ def compare_posteriors(
     Parameters
     ----------
     reference, *others
-        Each a `Posterior`, a DataTree, or a path: a ``.nc`` file, a run directory, or what
+        Each a `Posterior`, an `Ensemble`, a DataTree, or a path: a ``.nc`` file, a run directory, or what
         `read_nested` reads.
     labels
         A name for each; unless given, that of the library or file.

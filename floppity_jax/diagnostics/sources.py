@@ -8,13 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from floppity_jax.errors import InvalidInput
-from floppity_jax.posterior import Posterior
 from floppity_jax.summary import parameters
 
 if TYPE_CHECKING:
     import xarray
 
-DRAWS = 20_000  # of a `Posterior`
+DRAWS = 20_000  # of a `Posterior` or `Ensemble`
 OWN = ("posterior.nc", "nested.nc")  # what runs of this package leave in their folders
 
 
@@ -24,7 +23,7 @@ def as_datatree(posterior: Any) -> xarray.DataTree:
 
     if isinstance(posterior, xarray.DataTree):
         return _with_posterior(posterior, "posterior")
-    if isinstance(posterior, Posterior):
+    if hasattr(posterior, "to_datatree"):  # an ensemble too
         return posterior.to_datatree(DRAWS)
     if isinstance(posterior, str | os.PathLike):
         path = pathlib.Path(posterior).expanduser()
