@@ -17,6 +17,7 @@ from floppity_jax.observation import Observation
 from floppity_jax.typing import Float
 
 ALL = "*"  # the steps that all datasets share
+MATRIX_ROWS = 256  # of a matrix that are made at a time
 
 
 class Instrument:
@@ -243,7 +244,12 @@ def _through_grid(
             raw = step(xp, raw, values)
         return to_channels(xp, raw)
 
-    return apply
+    if any(step.names for step in steps):
+        return apply
+    # All are linear, and stay the same: one product with a matrix takes their place.
+    size, rows = len(grid), range(0, len(grid), MATRIX_ROWS)
+    matrix = np.concatenate([apply(np, np.eye(size)[i : i + MATRIX_ROWS], {}) for i in rows])
+    return lambda xp, raw, values: raw @ xp.asarray(matrix, raw.dtype)
 
 
 def _stacked(xp: ModuleType, parts: list[Prediction]) -> Prediction:
