@@ -1,0 +1,1 @@
+"""What the instrument and the motion of the source make of a model spectrum."""
