@@ -155,6 +155,20 @@ def test_a_narrow_line_takes_the_profile_of_gray(name):
         assert seen[point] == pytest.approx(exact, abs=1.5e-3)
 
 
+@pytest.mark.parametrize("name", GRIDS)
+def test_rotation_leaves_a_slope_and_widens_a_parabola(name):
+    """The mean and the variance of the profile are kept, wherever its edges fall among cells."""
+    step, width = 1e-3, np.array([0.3, 0.8, 1.7, 3.1])[:, None] * 1e-3
+    wavelength = GRIDS[name](step)
+    inside = np.abs(wavelength - 1) < 5 * step
+    bounds, speeds = {"v": (0, 4 * step * C)}, C * width[:, 0]
+    for power, widened in ((1, 0.0), (2, (width * wavelength) ** 2 / 4)):
+        spectrum = np.repeat((wavelength[None] - 1) ** power / step**power, 4, axis=0)
+        seen = apply(Rotation("v", 0.0), wavelength, spectrum, bounds, v=speeds)
+        error = np.abs(seen - spectrum - widened / step**power)[:, inside].max()
+        assert error < (2e-3 if power == 1 else 1e-2)  # 0.03 and 0.1 without the differences
+
+
 def test_slow_rotation_fades_as_its_square():
     step, speeds = 1e-3, np.array([0.0, 1e-6, 0.05, 0.2, 0.49, 0.51, 0.8, 1.3, 3.0]) * 1e-3 * C
     wavelength = np.arange(0.9, 1.1, step)
@@ -281,6 +295,16 @@ def test_numpy_and_compiled_float32_agree(case):
     # white noise of 0.1 changes by about as much over a cell of 1e-3: rounding of the wavelength
     # and of the values, 1e-7 of either, is 1e-5 in the spectrum
     np.testing.assert_allclose(device, host, atol=2e-5)
+
+
+@pytest.mark.parametrize("broadener", [Resolution(2e4), Rotation(30.0), RadialVelocity(11.0)])
+def test_float32_holds_cells_of_a_hundred_thousandth(broadener):
+    """A cell is then 80 roundings of its wavelength, and distances need more digits."""
+    wavelength = 2.2 * log_grid(1e-5, half=0.003)
+    spectrum = line(wavelength, 2.2, 1e-4)[None]
+    step = broadener.prepare(wavelength, {})
+    single = step(jnp, jnp.asarray(spectrum, jnp.float32), {})
+    np.testing.assert_allclose(single, step(np, spectrum, {}), atol=1e-5)
 
 
 # Channels

@@ -239,11 +239,12 @@ class Rotation:
             width = value_of(self.vsini, values) / SPEED_OF_LIGHT
             epsilon = value_of(self.limb_darkening, values)
             kernel = _rotation(xp, xp.maximum(width, least), epsilon)
-            total, *sums = neighbour_sums(xp, spectrum, window, kernel, moments=2)
+            total, weight, first, second = neighbour_sums(xp, spectrum, window, kernel, moments=2)
+            mean, square = first / weight, second / weight
             variance = width**2 * ((1 - epsilon) / 4 + 2 * epsilon / 15) / (1 - epsilon / 3)
-            mean, square = sums[1] / sums[0], sums[2] / sums[0]
-            slope, curvature = _differences(xp, total / sums[0], window)
-            return total / sums[0] - mean * slope + ((variance - square) / 2 + mean**2) * curvature
+            seen = total / weight
+            seen = seen - mean * _differences(xp, seen, window)[0]
+            return seen + ((variance - square) / 2 + mean**2) * _differences(xp, seen, window)[1]
 
         return step
 
