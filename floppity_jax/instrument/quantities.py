@@ -68,9 +68,11 @@ def check_quantity(argument: str, quantity: object, bounds: Bounds, least: float
         As `range_of`; and where the quantity, or the prior of the parameter, reaches too low.
     """
     low, high = range_of(argument, quantity, bounds)
-    if low < least:
-        name = f"parameters[{quantity!r}]" if isinstance(quantity, str) else argument
+    if low >= least:
+        return
+    if isinstance(quantity, str):
         raise InvalidInput(
-            name, (low, high) if isinstance(quantity, str) else low,
+            f"parameters[{quantity!r}]", (low, high),
             f"must not reach below {least:g}, being {argument}", "Narrow its prior.",
         )  # fmt: skip
+    raise InvalidInput(argument, low, f"must be at least {least:g}", "Give a larger number.")
