@@ -42,6 +42,8 @@ def range_of(argument: str, quantity: object, bounds: Bounds) -> tuple[float, fl
         low, high = bounds[quantity]
     elif isinstance(quantity, int | float | np.integer | np.floating):
         low = high = float(quantity)
+        if not np.isfinite(low):
+            raise InvalidInput(argument, low, "must be a finite number", "Give one.")
     else:
         raise InvalidInput(
             argument, quantity, "must be a number or the name of a parameter", "Give one of them."
