@@ -33,7 +33,9 @@ def fit_from_arrays(arrays: Mapping[str, np.ndarray], dim: int, flow: FlowConfig
     features = Features(*(arrays[f"features_{name}"] for name in Features._fields))  # type: ignore[arg-type]
     return Fit(
         density_from_arrays(arrays, dim, flow),
-        features._replace(noise=float(features.noise)),
+        features._replace(
+            noise=float(features.noise), reconstruction_error=float(features.reconstruction_error)
+        ),
         float(arrays["log_threshold"]),
         float(arrays["log_threshold_used"]),
         TrainingRecord(

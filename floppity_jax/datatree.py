@@ -141,6 +141,7 @@ def _of_rounds(record: RunRecord) -> dict[str, float]:
         "misfit": record.rounds[-1].misfit,
         "feature_distance": record.rounds[-1].feature_distance,
         "feature_share": record.rounds[-1].feature_share,
+        "reconstruction_error": record.rounds[-1].reconstruction_error,
         "simulator_failures": sum(r.failures for r in record.rounds),
         "prior_share_excluded": record.excluded_share,
     }
@@ -173,6 +174,7 @@ def _rounds(record: RunRecord) -> xarray.Dataset:
         "misfit",
         "feature_distance",
         "feature_share",
+        "reconstruction_error",
     )
     return xarray.Dataset(
         {

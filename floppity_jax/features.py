@@ -56,7 +56,7 @@ class Features(NamedTuple):
     knots, quantiles : array (channels, n_knots)
         Map that makes each channel normal before all else, from `fit_quantiles`; of size 0 where
         the noise is known.
-    lost : float
+    reconstruction_error : float
         Root mean square over channels, in units of ``error``, of what the projection leaves out of
         the simulations.
     bend : array (channels,)
@@ -80,7 +80,7 @@ class Features(NamedTuple):
     noise: float
     knots: Float[np.ndarray, "channels n_knots"] = np.empty((0, 0))
     quantiles: Float[np.ndarray, "channels n_knots"] = np.empty((0, 0))
-    lost: float = 0.0
+    reconstruction_error: float = 0.0
     bend: Float[np.ndarray, " channels"] = np.empty(0)
     whitener: Float[np.ndarray, "channels channels"] = np.empty((0, 0))
     filters: Float[np.ndarray, "channels f"] = np.empty((0, 0))
@@ -131,8 +131,10 @@ def fit_features(
     else:
         used = variance > NEGLIGIBLE_SIGNAL * noise**2
     scale = np.divide(1, np.sqrt(variance + noise**2), out=np.zeros_like(variance), where=used)
-    lost = _left_out(whitened, mean, basis * (scale > 0))
-    return Features(reference, error, mean, basis, scale, noise, knots, quantiles, lost)
+    reconstruction_error = _left_out(whitened, mean, basis * (scale > 0))
+    return Features(
+        reference, error, mean, basis, scale, noise, knots, quantiles, reconstruction_error
+    )
 
 
 def fit_measured(
@@ -191,8 +193,10 @@ def fit_measured(
     seen = whitened - mean + factor * noise
     deviation = (seen @ basis).std(axis=0)
     scale = np.divide(1, deviation, out=np.zeros_like(deviation), where=used)
-    lost = _left_out(whitened, mean, basis * (scale > 0))
-    features = features._replace(mean=mean, basis=basis, scale=scale, noise=factor, lost=lost)
+    reconstruction_error = _left_out(whitened, mean, basis * (scale > 0))
+    features = features._replace(
+        mean=mean, basis=basis, scale=scale, noise=factor, reconstruction_error=reconstruction_error
+    )
     if not energies:
         return features
     filters, groups = _noise_filters(observation)

@@ -36,6 +36,9 @@ class RoundInfo:
     feature_distance, feature_share : float
         Distance of the observation from the nearest simulation in use, and share of simulations
         that lie further from all others (`familiarity.Familiarity`).
+    reconstruction_error : float
+        What the projection on principal components leaves out of the simulations, root mean square
+        over channels, in units of the errors.
     quantiles : dict of str to tuple of float
         Of each parameter's marginal posterior after the round, in physical units, at the levels
         `summary.QUANTILES`.
@@ -56,6 +59,7 @@ class RoundInfo:
     misfit: float
     feature_distance: float
     feature_share: float
+    reconstruction_error: float
     quantiles: dict[str, tuple[float, ...]]
     training: TrainingRecord
 

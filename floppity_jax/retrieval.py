@@ -404,6 +404,7 @@ class Retrieval:
             misfit=fit.features.noise,
             feature_distance=familiar.distance,
             feature_share=familiar.share,
+            reconstruction_error=fit.features.reconstruction_error,
             quantiles=self._quantiles(jax.random.fold_in(key_distance, 2), fit.density),
             training=fit.record,
         )

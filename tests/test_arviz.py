@@ -78,7 +78,8 @@ def record():
         return RoundInfo(
             simulations=100, failures=1, taken_over=0, used=99, acceptance=0.5, proposal_ess=80.0,
             sampler=sampler, ignored_regions=0, change=0.1, efficiency=np.nan, misfit=1.0,
-            feature_distance=1.0, feature_share=0.5, quantiles=quantiles, training=training,
+            feature_distance=1.0, feature_share=0.5,
+            reconstruction_error=0.1, quantiles=quantiles, training=training,
         )  # fmt: skip
 
     rounds = [a_round(3, StopReason.PATIENCE, "prior"), a_round(5, StopReason.MAX_EPOCHS, "flow")]

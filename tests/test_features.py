@@ -80,6 +80,16 @@ def test_network_inputs_have_unit_variance(spectra, observation):
     assert features.scale[5:].tolist() == [0, 0, 0]  # five parameters, linearly
 
 
+def test_what_the_projection_leaves_out_is_told(spectra, observation):
+    for keep in (1, 2, COMPONENTS, CHANNELS):
+        features = fit_features(spectra, observation, keep)
+        whitened = (spectra - observation.values) / observation.errors - features.mean
+        used = features.basis * (features.scale > 0)
+        left = whitened - (whitened @ used) @ used.T
+        expected = np.sqrt((left**2).mean())
+        assert features.reconstruction_error == pytest.approx(expected, rel=1e-6, abs=1e-7)
+
+
 def test_observed_input_is_the_projected_observation(spectra, observation):
     features = fit_features(spectra, observation, COMPONENTS)
     expected = project(features, observation.values[None])[0] * features.scale
