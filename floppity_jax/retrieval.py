@@ -5,7 +5,6 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import functools
-import math
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -38,11 +37,11 @@ from floppity_jax.simulations import (
     simulation_arrays,
     simulations_of,
 )
-from floppity_jax.simulators.base import simulator_kind
+from floppity_jax.simulators.base import check_names, simulator_kind
 from floppity_jax.store import Arrays, NoDirectory, RunDirectory
 from floppity_jax.summary import QUANTILES
 from floppity_jax.timing import Stopwatch
-from floppity_jax.training_config import TrainingConfig
+from floppity_jax.training_config import TrainingConfig, check_enough, counts_of_rounds
 from floppity_jax.typing import Float, Key
 
 if TYPE_CHECKING:
@@ -121,24 +120,7 @@ class Retrieval:
         self.method = method
         self.pool = Pool.of(pool)
         simulator_kind(simulator)
-        self._check_names()
-
-    def _check_names(self) -> None:
-        """Hold the parameters against the simulator's own list, where it has one."""
-        wanted = getattr(self.simulator, "parameters", None)
-        if wanted is None:
-            return
-        given, wanted = set(self.space.all_names), set(wanted)
-        if missing := sorted(wanted - given):
-            raise InvalidInput(
-                "parameters", sorted(given), f"must hold what the simulator needs, {missing} too",
-                "Give each a prior, or a number to fix it.",
-            )  # fmt: skip
-        if unknown := sorted(given - wanted):
-            raise InvalidInput(
-                "parameters", unknown, "must be known to the simulator",
-                f"It knows {sorted(wanted)}.",
-            )  # fmt: skip
+        check_names(simulator, self.space.all_names)
 
     def run(
         self,
@@ -343,7 +325,7 @@ class Retrieval:
         law = sequential.law(problem, state, len(batch["z"]), draws)
         state = sequential.add(state, batch["z"][good], batch["spectra"][good], law)
         used = int(state.used.sum())
-        _check_enough(used, self.training)
+        check_enough(used, self.training)
 
         def learn_round() -> Arrays:
             with stopwatch.time("training"):
@@ -459,23 +441,7 @@ class Retrieval:
 
     def counts(self, rounds: int, simulations: int | Sequence[int]) -> list[int]:
         """Return the checked number of simulator calls of each round."""
-        if not isinstance(rounds, int) or rounds < 1:
-            raise InvalidInput(
-                "rounds", rounds, "must be a whole number above 0", "For example rounds=10."
-            )
-        given = [simulations] * rounds if isinstance(simulations, int) else list(simulations)
-        if len(given) != rounds:
-            raise InvalidInput(
-                "simulations", simulations, f"must hold one number for each of {rounds} rounds",
-                "Give a single number for the same in each.",
-            )  # fmt: skip
-        for count in given:
-            if not isinstance(count, int):
-                raise InvalidInput(
-                    "simulations", count, "must be a whole number", "For example 1000."
-                )
-            _check_enough(count, self.training)
-        return given
+        return counts_of_rounds(rounds, simulations, self.training)
 
     def describe(self, counts: list[int], seed: int) -> dict[str, Any]:
         """All that decides the result, for the manifest."""
@@ -514,13 +480,3 @@ def _draws(batch: Arrays) -> Draws:
 def _converged(info: RoundInfo) -> bool:
     """Whether successive posteriors agree; an efficiency that is not known is no obstacle."""
     return info.change < CONVERGED_DISTANCE and not info.efficiency < CONVERGED_EFFICIENCY
-
-
-def _check_enough(n: int, training: TrainingConfig) -> None:
-    """Hold the number of simulations of a round against what training needs."""
-    least = math.ceil(training.atoms / training.validation_fraction)
-    if n < least:
-        raise InvalidInput(
-            "simulations", n, f"must be at least atoms / validation_fraction = {least}",
-            "Give more simulations a round, or fewer atoms.",
-        )  # fmt: skip

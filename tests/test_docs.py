@@ -7,7 +7,8 @@ import tomllib
 import pytest
 
 import floppity_jax as fp
-from floppity_jax import config
+from floppity_jax.config.reader import Reader
+from floppity_jax.config.schema import PoolSection
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -48,5 +49,6 @@ def test_the_first_simulator_of_the_docs_is_taken():
 
 def test_the_pool_table_of_the_docs_is_read():
     (block,) = _blocks(ROOT / "docs" / "simulators.md", "toml")
-    section = config._read(config.PoolSection, tomllib.loads(block)["pool"], "pool")
-    assert section == config.PoolSection(workers=4, timeout=60.0)
+    reader = Reader(ROOT)
+    section = reader.section(PoolSection, tomllib.loads(block)["pool"], "pool")
+    assert section == PoolSection(workers=4, timeout=60.0)
