@@ -72,7 +72,8 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "my_model.py").write_text(MODEL)
     (tmp_path / "setup.toml").write_text(SETUP)
     yield tmp_path
-    sys.modules.pop("my_model", None)
+    for name in ("my_model", "my_tools"):
+        sys.modules.pop(name, None)
 
 
 def _edited(folder, old, new):
@@ -270,6 +271,19 @@ def test_overrides_are_in_the_file_that_is_kept(folder):
     assert again.text == setup.text
     assert again.run == setup.run
     assert again.retrieval.describe([200], 0) == setup.retrieval.describe([200], 0)
+
+
+def test_modules_that_the_model_imports_are_kept(folder, monkeypatch):
+    (folder / "my_tools.py").write_text(MODEL)
+    (folder / "my_model.py").write_text("from my_tools import spectrum")
+    setup = config.load(folder / "setup.toml")
+    setup.keep(folder / "run")
+    for name in ("my_tools", "my_model"):
+        monkeypatch.delitem(sys.modules, name)
+    for name in ("my_tools.py", "my_model.py", "data/spectrum.txt"):
+        (folder / name).unlink()
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p != str(folder)])
+    assert config.load(folder / "run" / "config.toml").retrieval.simulator.__module__ == "my_tools"
 
 
 def test_files_of_one_name_are_kept_apart(tmp_path):

@@ -113,6 +113,17 @@ def test_each_template_loads_as_it_is_written(code, tmp_path, capsys):
     assert again.retrieval.describe([1], 0) == setup.retrieval.describe([1], 0)
 
 
+def test_a_code_that_is_not_installed_is_named(tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, "picaso", raising=False)
+    (tmp_path / "picaso").mkdir()  # its reference data, which are no package
+    (tmp_path / "my_model.py").write_text("def build(): ...\ndef update(case, parameters): ...\n")
+    np.savetxt(tmp_path / "spectrum.txt", [[1.0, 0.02, 0.001], [1.1, 0.02, 0.001]])
+    names = 'name = "PICASO"\nbuild = "my_model:build"\nupdate = "my_model:update"'
+    (tmp_path / "setup.toml").write_text(SETUP.replace('name = "counted:spectrum"', names))
+    with pytest.raises(InvalidFile, match="(?s)needs picaso, which is not installed.*pip install"):
+        config.load(tmp_path / "setup.toml")
+
+
 def test_every_code_has_a_template():
     assert set(cli.CODES) == set(FILES)
 
@@ -238,6 +249,7 @@ def test_values_of_flags():
         (["--rounds", "five"], r"run\.rounds = 'five'.*a whole number"),
         (["--set", "training.batch_size"], r"--set = 'training.batch_size'.*KEY=VALUE"),
         (["--set", "training.batchsize=50"], r"key = 'batchsize'.*Did you mean 'batch_size'"),
+        (["--set", "seed=50"], r"key = 'seed'.*must be TABLE\.KEY"),
         (["--set", "a b=50"], r"key = 'a b'.*must be TABLE\.KEY"),
         (["--set", "parameters.offset.low=1"], "must not lie in offset, which is no table"),
         (["--method", "ap"], r"run\.method = 'ap'.*Did you mean 'apt'"),

@@ -193,7 +193,10 @@ def section_of(table: Mapping[str, Any]) -> type[SimulatorSection]:
 
 def _check_installed(adapter: Any) -> None:
     """Refuse a code that is not there, without loading it here."""
-    if adapter.package in sys.modules or importlib.util.find_spec(adapter.package) is not None:
+    if adapter.package in sys.modules:
+        return
+    found = importlib.util.find_spec(adapter.package)
+    if found is not None and found.origin is not None:  # a folder of data has no origin
         return
     raise InvalidInput(
         "name", adapter.code, f"needs {adapter.package}, which is not installed here",

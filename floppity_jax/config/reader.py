@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import pathlib
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -115,9 +117,10 @@ class Reader:
             raise InvalidInput(argument, value, f"must be {in_words(key.hint)}", remedy)
         ready = made_ready(value, key.hint, argument, self.folder)
         kept = self._copied(ready) if mark(key.hint) == "copied" else _as_toml(value, ready)
-        if mark(key.hint) == "program":
+        if mark(key.hint) == "program" and os.sep in value:
             kept = ready
-        self._copy_module(ready)
+        if callable(ready):
+            self._copy_modules()
         if kept != value:
             self.kept[(*where.split("."), name)] = kept
         return ready
@@ -128,11 +131,12 @@ class Reader:
         name = path.name if path.name not in taken else f"{len(taken)}_{path.name}"
         return self.copies.setdefault(path, name)
 
-    def _copy_module(self, ready: Any) -> None:
-        """See to it that a function's module is copied, where it lies beside the input file."""
-        module = self.folder / f"{getattr(ready, '__module__', '')}.py"
-        if callable(ready) and module.is_file():
-            self.copies[module] = module.name
+    def _copy_modules(self) -> None:
+        """See to it that modules beside the input file are copied: all that have been imported."""
+        files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+        for path in {pathlib.Path(file).resolve() for file in files if file}:
+            if path.parent == self.folder and path.suffix == ".py":
+                self.copies[path] = path.name
 
     def _make(
         self,

@@ -1,7 +1,9 @@
 """The tables of an input file, but for those of the simulators: a dataclass each.
 
 A key is a field: its annotation says what fits, its docstring what it is for. From these come the
-checks of a file, the comments of a new one, and the tables of docs/input_files.md.
+checks of a file, the comments of a new one, and the tables of docs/input_files.md. A further table
+is a dataclass here, a name in ``TABLES``, a reader in `floppity_jax.config.tables` and a line in
+`floppity_jax.config.reference.all_tables`.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import datetime
 import json
@@ -44,16 +45,16 @@ def read_key(text: str) -> tuple[str, ...]:
     InvalidInput
         Where it is none.
     """
-    try:
+    keys: list[str] = []
+    with contextlib.suppress(tomllib.TOMLDecodeError):
         table: Any = tomllib.loads(f"{text} = 0")
-    except tomllib.TOMLDecodeError:
+        while isinstance(table, dict):
+            ((key, table),) = table.items()
+            keys.append(key)
+    if len(keys) < 2:
         raise InvalidInput(
             "key", text, "must be TABLE.KEY", "For example --set training.batch_size=50."
-        ) from None
-    keys: list[str] = []
-    while isinstance(table, dict):
-        ((key, table),) = table.items()
-        keys.append(key)
+        )
     return tuple(keys)
 
 
@@ -109,7 +110,7 @@ def _edits(text: str, keys: Sequence[str], wanted: Any) -> Iterator[str]:
     for key, value in reversed(list(zip(keys, inside, strict=True))):
         for first, line in enumerate(lines):
             name, equals, old = line.partition("=")
-            if equals and name.strip().endswith((key, f"'{key}'", dump(key))):
+            if equals and name[:1] != "#" and name.strip().endswith((key, f"'{key}'", dump(key))):
                 new = f"{name}= {dump(value)}"
                 yield _joined(lines[:first], new + _comment(old), lines[first + 1 :])
                 for last in range(first + 2, len(lines) + 1):  # a value of several lines
@@ -125,13 +126,9 @@ def _edits(text: str, keys: Sequence[str], wanted: Any) -> Iterator[str]:
 def _comment(old: str) -> str:
     """Return the comment after a value, with the blanks before it."""
     for match in re.finditer(r"\s*#", old):
-        value, comment = old[: match.start()], old[match.start() :]
-        if (
-            value.strip()
-            and isinstance(read_value(value), type(read_value(old)))
-            and (read_value(value) == read_value(old))
-        ):
-            return comment
+        with contextlib.suppress(tomllib.TOMLDecodeError):  # the # is a part of the value
+            tomllib.loads(f"value = {old[: match.start()]}")
+            return old[match.start() :]
     return ""
 
 
