@@ -71,7 +71,7 @@ def dry_run(setup: Setup) -> str:
     workers = 1 if on_device else retrieval.pool.slots()
     most = "at most " if run.stop or run.reuse else ""
     facts = [
-        ("channels", _channels(retrieval.observation)),
+        *(("channels", _channels(part)) for part in retrieval.observation.parts),
         ("timed calls", _timed(timing)),
         ("rounds", f"{most}{len(counts)} by {retrieval.method!r}, of {_simulations(counts)}"),
         ("simulator calls", f"{most}{calls:,}, {run.importance_samples:,} of them to correct"),
@@ -92,14 +92,14 @@ def time_calls(retrieval: Retrieval, seed: int = 0) -> Timing:
     """Call the simulator three times, in one process, where a run would call it in several."""
     on_device = simulator_kind(retrieval.simulator) == "jax_batched"
     n = DEVICE_CHUNK if on_device else 1
-    pool = retrieval.pool
+    pool, measurement = retrieval.pool, retrieval.measurement
     pool = Pool(1, timeout=pool.timeout, retries=0, threads=pool.threads)
     z = np.random.default_rng(seed).normal(size=(CALLS, n, len(retrieval.space.names)))
     seconds, failures = [], []
     for call in z:
-        parameters = retrieval.space.as_mapping(retrieval.space.to_theta(call))
+        parameters = measurement.simulator_parameters(retrieval.space.to_theta(call))
         start = time.perf_counter()
-        simulations = simulate(retrieval.simulator, parameters, retrieval.observation, pool)
+        simulations = simulate(retrieval.simulator, parameters, measurement.output, pool)
         seconds.append(time.perf_counter() - start)
         failures += list(simulations.failures.values())[:1]
     if len(failures) == CALLS:
