@@ -16,6 +16,8 @@ import pytest
 
 import floppity_jax as fp
 from floppity_jax import cli, config, plots, report, simulators
+from floppity_jax.config.reader import Reader
+from floppity_jax.config.schema import PoolSection
 from floppity_jax.features import fit_features, project
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -176,5 +178,17 @@ def test_the_first_simulator_of_the_docs_is_taken():
 
 def test_the_pool_table_of_the_docs_is_read():
     (block,) = _blocks(ROOT / "docs" / "simulators.md", "toml")
-    section = config._read(config.PoolSection, tomllib.loads(block)["pool"], "pool")
-    assert section == config.PoolSection(workers=4, timeout=60.0)
+    reader = Reader(ROOT)
+    section = reader.section(PoolSection, tomllib.loads(block)["pool"], "pool")
+    assert section == PoolSection(workers=4, timeout=60.0)
+
+
+def test_the_input_file_of_the_docs_is_read(tmp_path, monkeypatch):
+    (block,) = _blocks(ROOT / "docs" / "input_files.md", "toml")
+    (tmp_path / "planet.toml").write_text(block)
+    (tmp_path / "planet.txt").write_text("1.0 0.02 0.001\n1.1 0.03 0.001\n")
+    (tmp_path / "my_model.py").write_text("def spectrum(p):\n    return [p['T'], p['T_night']]\n")
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    space = config.load(tmp_path / "planet.toml").retrieval.space
+    sys.modules.pop("my_model")
+    assert (space.names, space.all_names) == (("T", "radius"), ("T", "radius", "log_g", "T_night"))
