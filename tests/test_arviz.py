@@ -13,9 +13,9 @@ import xarray
 from scipy import stats
 
 import floppity_jax as fp
-from floppity_jax import noise
 from floppity_jax.density import Density, Whitening, new_flows
 from floppity_jax.flows.config import FlowConfig
+from floppity_jax.measurement import Measurement
 from floppity_jax.mixture import WeightedSimulations
 from floppity_jax.posterior import ImportancePosterior, Posterior
 from floppity_jax.priors import ParameterSpace
@@ -45,17 +45,15 @@ def linear_posterior(kind=ImportancePosterior):
     )
     graph, parameters = new_flows(jax.random.key(0), 2, 2, SMALL)
     start = Density(graph, parameters, np.zeros(2, np.float32), Whitening(np.zeros(2), np.eye(2)))
-    common = {
-        "space": space, "observation": observation, "density": start, "flow": SMALL,
-        "record": record(),
-    }  # fmt: skip
+    measurement = Measurement(observation, space)
+    common = {"measurement": measurement, "density": start, "flow": SMALL, "record": record()}
     if kind is Posterior:
         return Posterior(**common)
     law = stats.multivariate_normal(*moments(observation, widened=1.3))
     draws = law.rvs(N, random_state=rng)
     spectra = draws @ DESIGN
     log_weights = (
-        noise.log_likelihood(spectra, observation).sum(axis=1)
+        measurement.log_likelihood(spectra, draws).sum(axis=1)
         + space.log_prior(draws) - law.logpdf(draws)
     )  # fmt: skip
     failed = rng.uniform(size=N) < 0.01
@@ -112,8 +110,8 @@ def arviz_plots():
 def test_netcdf_gives_back_the_whole_tree(kind, tmp_path):
     posterior = linear_posterior(ImportancePosterior if kind == "corrected" else Posterior)
     if kind == "without likelihood":
-        bare = fp.Observation(posterior.observation.values)
-        posterior = dataclasses.replace(posterior, observation=bare)
+        bare = Measurement(fp.Observation(posterior.observation.values), posterior.space)
+        posterior = dataclasses.replace(posterior, measurement=bare)
     tree = posterior.to_datatree(DRAWS)
     tree.to_netcdf(tmp_path / "posterior.nc")
     with xarray.open_datatree(tmp_path / "posterior.nc") as read:

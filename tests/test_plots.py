@@ -6,6 +6,7 @@ import pytest
 import xarray
 
 from floppity_jax import plots
+from floppity_jax.diagnostics import ResidualWindow
 from floppity_jax.errors import InvalidInput
 
 CHANNELS = 12
@@ -123,6 +124,15 @@ def test_spectrum_draws_a_column_for_each_dataset(spectrum_tree):
         spectrum_tree[group] = dataset.merge(twin)
     axes = plots.spectrum(spectrum_tree)
     assert [ax.get_title(loc="left") for ax in axes.flat] == ["prism", "miri", "", ""]
+
+
+def test_spectrum_shades_the_window_it_is_given(spectrum_tree):
+    window = ResidualWindow("prism", 3, 5, 2.0, 3.0, "um", -1.0, 0.001)
+    for ax in plots.spectrum(spectrum_tree, window=window).flat:
+        (shade,) = ax.patches
+        assert (shade.get_x(), shade.get_x() + shade.get_width()) == (2.0, 3.0)
+    other = plots.spectrum(spectrum_tree, window=window._replace(dataset="miri"))
+    assert not any(list(ax.patches) for ax in other.flat)
 
 
 def test_spectrum_needs_model_spectra():

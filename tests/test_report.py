@@ -118,3 +118,22 @@ def test_report_writes_the_figures_it_can(tree, tmp_path):
     paths = report.write_report(tree, tmp_path)
     assert [path.name for path in paths] == ["corner.png", "spectrum.png", "report.html"]
     assert all(path.read_bytes().startswith(PNG) for path in paths[:2])
+
+
+@pytest.mark.parametrize("missing", [0.0, 5.0])
+def test_report_says_where_residuals_stand_out(tree, tmp_path, missing):
+    rng = np.random.default_rng(0)
+    dims, shape = ("chain", "draw", "c"), (1, 1001, 40)
+    data = rng.normal(1, 0.1, 40)
+    data[10:18] -= missing * 0.1
+    tree["observed_data"] = xarray.Dataset({"s": ("c", data)})
+    tree["constant_data"] = xarray.Dataset({"error_s": ("c", np.full(40, 0.1))})
+    tree["model_spectra"] = xarray.Dataset({"s": (dims, np.ones(shape))})
+    noisy = rng.normal(1, 0.1, shape)
+    tree["posterior_predictive"] = xarray.Dataset({"s": (dims, noisy)})
+    report.write_report(tree, tmp_path)
+    page, table = (tmp_path / "report.html").read_text(), report.summary_table(tree)
+    assert "Residuals of neighbouring channels" in page
+    assert ("Shaded, where residuals stand out" in page) == (missing > 0)
+    assert ("channels 10 to 17" in table) == (missing > 0)
+    assert ("residuals  data lie below" in table) == (missing > 0)

@@ -6,15 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from floppity_jax.plots.style import BLUE, TINTS, make_axes, need_group
+from floppity_jax.plots.style import BLUE, ORANGE, TINTS, make_axes, need_group
 from floppity_jax.summary import ONE_SIGMA, THREE_SIGMA, TWO_SIGMA
 
 if TYPE_CHECKING:
     import xarray
     from matplotlib.axes import Axes
 
+    from floppity_jax.diagnostics.predictive import ResidualWindow
 
-def spectrum(datatree: xarray.DataTree, axes: np.ndarray | None = None) -> np.ndarray:
+
+def spectrum(
+    datatree: xarray.DataTree,
+    axes: np.ndarray | None = None,
+    *,
+    window: ResidualWindow | None = None,
+) -> np.ndarray:
     """Observed spectrum, the models that fit it, and the residuals.
 
     Bands hold the central 68.3, 95.4 and 99.7% of the noise-free model spectra; the lower panel
@@ -24,9 +31,10 @@ def spectrum(datatree: xarray.DataTree, axes: np.ndarray | None = None) -> np.nd
     ----------
     datatree
         With the groups ``observed_data``, ``constant_data`` and ``model_spectra``.
-
     axes
         To draw in, two rows and a column for each dataset.
+    window
+        To shade: where `floppity_jax.diagnostics.residual_scan` found that residuals stand out.
 
     Returns
     -------
@@ -51,6 +59,9 @@ def spectrum(datatree: xarray.DataTree, axes: np.ndarray | None = None) -> np.nd
         sharex="col", gridspec_kw={"height_ratios": (3, 1)},
     )  # fmt: skip
     for column, name in enumerate(datasets):
+        if window is not None and window.dataset == name:
+            for ax in axes[:, column]:
+                ax.axvspan(window.low, window.high, color=ORANGE, alpha=0.15, linewidth=0, zorder=0)
         _fit(axes[0, column], axes[1, column], datatree, name)
     axes[0, 0].figure.align_labels()
     return axes

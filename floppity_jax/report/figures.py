@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from floppity_jax import plots
+from floppity_jax.diagnostics.predictive import ResidualWindow
 from floppity_jax.errors import InvalidInput
 from floppity_jax.summary import parameters
 
@@ -42,8 +43,13 @@ class Figure(NamedTuple):
     png: bytes = b""
 
 
-def draw_figures(datatree: xarray.DataTree) -> list[Figure]:
-    """Draw every figure that the DataTree holds enough for."""
+def draw_figures(datatree: xarray.DataTree, window: ResidualWindow | None) -> list[Figure]:
+    """Draw every figure that the DataTree holds enough for.
+
+    ``window`` is shaded in the fit, where its residuals stand out.
+    """
+    if window is not None and not window.stands_out:
+        window = None
     names = ", ".join(parameters(datatree))
     outline = "prior" in datatree.children
     plans: list[tuple[Figure, Callable[[], np.ndarray]]] = [
@@ -62,12 +68,13 @@ def draw_figures(datatree: xarray.DataTree) -> list[Figure]:
             Figure(
                 "spectrum", "Fit",
                 "Observed spectrum with bands that hold the central 68.3, 95.4 and 99.7% of the "
-                "noise-free models of the posterior; below, data less median model.",
+                "noise-free models of the posterior; below, data less median model."
+                + (" Shaded, where residuals stand out." if window else ""),
                 "Observed spectrum with error bars, the median model with its bands, and the "
                 "residuals in standard deviations.",
                 "No model spectra: they come with importance sampling.",
             ),
-            lambda: plots.spectrum(datatree),
+            lambda: plots.spectrum(datatree, window=window),
         ),
         (
             Figure(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from floppity_jax.diagnostics.predictive import ResidualWindow
 from floppity_jax.report.citations import citations
 from floppity_jax.report.figures import Figure
 from floppity_jax.report.readings import GOOD, NEUTRAL, Reading, readings
@@ -60,7 +61,10 @@ ROUND_COLUMNS = (
 )
 
 
-def page(datatree: xarray.DataTree, manifest: Mapping[str, Any], figures: Iterable[Figure]) -> str:
+def page(
+    datatree: xarray.DataTree, manifest: Mapping[str, Any], figures: Iterable[Figure],
+    window: ResidualWindow | None,
+) -> str:  # fmt: skip
     """Return the page.
 
     Parameters
@@ -71,13 +75,15 @@ def page(datatree: xarray.DataTree, manifest: Mapping[str, Any], figures: Iterab
         Of the run directory; empty where there is none.
     figures
         As `draw_figures` makes them.
+    window
+        Where the residuals stand out most, where that is known.
     """
     versions = manifest.get("versions", {})
-    found = readings(datatree)
+    found = readings(datatree, window)
     title = f"Retrieval: {_subject(datatree)}"
     sections = [
         ("Set-up", _setup(datatree, manifest.get("configuration", {}))),
-        ("Results", _results(datatree)),
+        ("Results", _results(datatree, window)),
         ("Figures", "\n".join(map(_figure, figures))),
         ("Diagnostics", _diagnostics(found)),
         ("Rounds", _rounds(datatree)),
@@ -156,9 +162,9 @@ def _setup(datatree: xarray.DataTree, configuration: Mapping[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def _results(datatree: xarray.DataTree) -> str:
+def _results(datatree: xarray.DataTree, window: ResidualWindow | None) -> str:
     tables = [_table("Posterior", COLUMNS, _escaped(parameter_rows(datatree)))]
-    if facts := run_facts(datatree):
+    if facts := run_facts(datatree, window):
         tables.append(_table("Run", ("figure", "value"), _escaped(facts)))
     return "\n".join(tables)
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from floppity_jax.diagnostics.predictive import TAIL, ResidualWindow
 from floppity_jax.familiarity import UNFAMILIAR
 from floppity_jax.importance import pareto_limit, pareto_reading
 from floppity_jax.report.table import weighted_draws
@@ -19,7 +20,6 @@ GOOD, POOR, BAD, NEUTRAL = "good", "poor", "bad", ""
 LEAST_EFFICIENCY = 0.01
 ENOUGH_ESS, LEAST_ESS = 400, 100
 LEAST_MIXTURE_ESS = 10
-TAIL = 0.01  # of a probability that the data are what the model predicts
 SIGMAS = 3
 
 
@@ -45,9 +45,17 @@ class Reading(NamedTuple):
     rule: str
 
 
-def readings(datatree: xarray.DataTree) -> list[Reading]:
-    """Read every diagnostic that the attributes and the group ``rounds`` hold figures for."""
-    found = (read(datatree) for read in _READERS)
+def readings(datatree: xarray.DataTree, window: ResidualWindow | None = None) -> list[Reading]:
+    """Read every diagnostic that there are figures for.
+
+    Parameters
+    ----------
+    datatree
+        Of which the attributes and the group ``rounds`` hold the figures.
+    window
+        Where the residuals stand out most, where that is known.
+    """
+    found = [*(read(datatree) for read in _READERS), _residuals(window)]
     return [reading for reading in found if reading is not None]
 
 
@@ -250,6 +258,18 @@ def _p_value(tree: xarray.DataTree) -> Reading | None:
         "Posterior predictive p-value of chi square", f"{p:.2g}", verdict, meaning,
         "Probability that data made by the models of the posterior lie as far from them as these "
         f"(Gelman, Meng & Stern 1996). Good between {TAIL} and {1 - TAIL}.",
+    )  # fmt: skip
+
+
+def _residuals(window: ResidualWindow | None) -> Reading | None:
+    if window is None:
+        return None
+    words = window.words
+    return Reading(
+        "Residuals of neighbouring channels", f"p = {window.p_value:.2g}",
+        BAD if window.stands_out else GOOD, words[0].upper() + words[1:] + ".",
+        "Probability that residuals of a model that is right stand out as far in any window, from "
+        f"replicated data that were fitted too (`residual_scan`). Bad below {TAIL}.",
     )  # fmt: skip
 
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from floppity_jax.diagnostics.predictive import ResidualWindow, residual_scan
+from floppity_jax.errors import InvalidInput
 from floppity_jax.familiarity import UNFAMILIAR
 from floppity_jax.importance import pareto_reading
 from floppity_jax.summary import aligned, interval, is_log, parameters
@@ -27,7 +29,8 @@ def summary_table(datatree: xarray.DataTree) -> str:
         ``reduced_chi2_best``, ``simulator_calls``, ``simulator_failures`` with
         ``prior_share_excluded``, ``seconds_simulating``,
         ``seconds_compiling``, ``seconds_training``, ``seconds_sampling``, ``log_evidence`` with
-        ``log_evidence_error``, ``importance_efficiency`` and ``pareto_k``.
+        ``log_evidence_error``, ``importance_efficiency`` and ``pareto_k``. With the groups that
+        `residual_scan` needs, a window of channels that stands out has a line too.
 
     Returns
     -------
@@ -35,7 +38,7 @@ def summary_table(datatree: xarray.DataTree) -> str:
         Lines of aligned text, without a newline at the end.
     """
     lines = aligned([COLUMNS, *parameter_rows(datatree)])
-    facts = run_facts(datatree)
+    facts = run_facts(datatree, residual_window(datatree))
     width = max((len(title) for title, _ in facts), default=0)
     return "\n".join([*lines, "", *(f"{title:<{width}}  {fact}" for title, fact in facts)]).rstrip()
 
@@ -59,7 +62,17 @@ def weighted_draws(datatree: xarray.DataTree) -> float:
     return known.get("ess", np.inf) / known.get("importance_efficiency", 1.0)
 
 
-def run_facts(datatree: xarray.DataTree) -> list[tuple[str, str]]:
+def residual_window(datatree: xarray.DataTree) -> ResidualWindow | None:
+    """Return where the residuals stand out most; None where there are no model spectra."""
+    try:
+        return residual_scan(datatree)
+    except InvalidInput:
+        return None
+
+
+def run_facts(
+    datatree: xarray.DataTree, window: ResidualWindow | None = None
+) -> list[tuple[str, str]]:
     """Return titles and values of the lines below the table; what is not known has none."""
     known = datatree.attrs
     facts = []
@@ -70,6 +83,8 @@ def run_facts(datatree: xarray.DataTree) -> list[tuple[str, str]]:
         facts.append(("misfit", fact))
     if "chi2_p_value" in known:
         facts.append(("predictive p-value of chi^2", f"{known['chi2_p_value']:.2g}"))
+    if window is not None and window.stands_out:
+        facts.append(("residuals", window.words))
     if known.get("feature_share", 1) < UNFAMILIAR:
         fact = (
             f"the network has never seen a spectrum like this: {known['feature_distance']:.1f} "

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from floppity_jax.report.figures import draw_figures
 from floppity_jax.report.page import page
+from floppity_jax.report.table import residual_window
 from floppity_jax.store import MANIFEST, read_manifest
 
 if TYPE_CHECKING:
@@ -45,12 +46,13 @@ def write_report(
     directory = pathlib.Path(directory)
     manifest = read_manifest(directory) if (directory / MANIFEST).exists() else {}
     directory.mkdir(parents=True, exist_ok=True)
-    figures = draw_figures(datatree)
+    window = residual_window(datatree)
+    figures = draw_figures(datatree, window)
     written = []
     for figure in figures:
         if figure.name in KEPT and figure.png:
             written.append(directory / f"{figure.name}.png")
             written[-1].write_bytes(figure.png)
     written.append(directory / PAGE)
-    written[-1].write_text(page(datatree, manifest, figures), encoding="utf-8")
+    written[-1].write_text(page(datatree, manifest, figures, window), encoding="utf-8")
     return tuple(written)
