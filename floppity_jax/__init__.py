@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from floppity_jax.diagnostics.calibrate import calibrate
     from floppity_jax.diagnostics.comparison import compare_posteriors
     from floppity_jax.diagnostics.evidence import compare
+    from floppity_jax.ensembles.ensemble import Ensemble
+    from floppity_jax.ensembles.run import noise_realisations, run_ensemble
     from floppity_jax.flows.config import FlowConfig
     from floppity_jax.nested.readers import read_nested
-    from floppity_jax.observation import Observation, read_observation
+    from floppity_jax.observation import Observation
     from floppity_jax.pool import Pool
     from floppity_jax.posterior import Posterior, load_posterior
     from floppity_jax.priors import (
@@ -29,11 +31,13 @@ if TYPE_CHECKING:
     )
     from floppity_jax.retrieval import Retrieval
     from floppity_jax.simulators import batched, jax_batched
+    from floppity_jax.spectra.read import read_observation
     from floppity_jax.training_config import TrainingConfig
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "Ensemble": "ensembles.ensemble",
     "Fixed": "priors",
     "FlowConfig": "flows.config",
     "LogNormal": "priors",
@@ -54,11 +58,14 @@ _HOME = {
     "compare_posteriors": "diagnostics.comparison",
     "jax_batched": "simulators.base",
     "load_posterior": "posterior",
+    "noise_realisations": "ensembles.run",
     "read_nested": "nested.readers",
-    "read_observation": "observation",
+    "read_observation": "spectra.read",
+    "run_ensemble": "ensembles.run",
 }
 
 __all__ = [
+    "Ensemble",
     "Fixed",
     "FlowConfig",
     "LogNormal",
@@ -79,8 +86,10 @@ __all__ = [
     "compare_posteriors",
     "jax_batched",
     "load_posterior",
+    "noise_realisations",
     "read_nested",
     "read_observation",
+    "run_ensemble",
     "simulators",
 ]
 

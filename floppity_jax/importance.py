@@ -5,11 +5,14 @@ noise widened; each later one from the flow shifted and stretched so that its me
 are those of the draws weighted so far. All draws are weighted by the target over the mixture of all
 stages, so none is lost, and a stage that was off costs efficiency but not correctness. The first,
 widened stage, which is in that mixture, bounds the weights where the tails of the flow are light.
+
+Several flows of one posterior take turns, each with a first stage of its own, as it is: what one of
+them has missed, another brings in, and one that has failed costs its share of the draws.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -22,9 +25,10 @@ from floppity_jax.proposals import effective_sample_size, normalised
 from floppity_jax.typing import Float, Key
 
 STAGES = 10
-# Base noise of the first stage, and of each later one. A moment matched from few draws, or a flow
-# a little too narrow, leaves tails too light: the largest weights then look heavy-tailed (Pareto k
-# of 0.15 to 0.9 on a linear problem with 1.0 for 1.05; at most 0.15 so), at 2% of the efficiency.
+# Base noise of the first stage of each flow, and of later ones. A moment matched from few draws, or
+# a flow a little too narrow, leaves tails too light: the largest weights then look heavy-tailed
+# (Pareto k of 0.15 to 0.9 on a linear problem with 1.0 for 1.05; at most 0.15 so), at 2% of the
+# efficiency.
 WIDENED = (1.4, 1.05)
 # Effective draws behind a mean and covariance, for each parameter: weights that leave fewer are
 # first raised to a power below 1.
@@ -51,6 +55,8 @@ def adaptive_draws(
     density: Density,
     log_target: Callable[[int, Float[np.ndarray, "m d"]], Float[np.ndarray, " m"]],
     n: int,
+    *,
+    others: Sequence[Density] = (),
 ) -> WeightedDraws:
     """Draw ``n`` times and weigh the draws by the target.
 
@@ -65,20 +71,24 @@ def adaptive_draws(
         target, minus infinity where there is none.
     n
         Draws in all, and so evaluations of the target.
+    others
+        Where to start from as well: each adds a stage.
     """
     # Where the errors were inflated for training, the flow is centred to a fraction of the inflated
     # width: start half way, in the logarithm, between that width and the contracted one.
-    density = density._replace(base_scale=density.base_scale**0.5)
+    starts = [start._replace(base_scale=start.base_scale**0.5) for start in (density, *others)]
     key_moments, key_draws = jax.random.split(key)
-    reference = density.draw(key_moments, 8192)
-    sizes = [len(part) for part in np.array_split(np.arange(n), min(STAGES, n))]
+    references = [start.draw(key_moments, 8192) for start in starts]
+    sizes = [len(part) for part in np.array_split(np.arange(n), min(STAGES + len(others), n))]
     stages: list[Density] = []
-    z = np.empty((0, reference.shape[1]))
+    z = np.empty((0, references[0].shape[1]))
     log_p = log_weights = np.empty(0)
     for stage, size in enumerate(sizes):
-        adapted = _adapted(density, reference, z, log_weights)
-        widened = WIDENED[min(stage, len(WIDENED) - 1)]
-        stages.append(adapted._replace(base_scale=widened * adapted.base_scale))
+        turn = stage % len(starts)
+        proposal, widened = starts[turn], WIDENED[0]
+        if stage >= len(starts):
+            proposal, widened = _adapted(proposal, references[turn], z, log_weights), WIDENED[1]
+        stages.append(proposal._replace(base_scale=widened * proposal.base_scale))
         draws, _ = stages[-1].sample(jax.random.fold_in(key_draws, stage), size)
         z = np.concatenate([z, draws])
         log_p = np.concatenate([log_p, log_target(stage, draws)])

@@ -4,6 +4,7 @@ import inspect
 import pathlib
 import pkgutil
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 import floppity_jax as fp
-from floppity_jax import config, noise, plots, report, simulators
+from floppity_jax import cli, config, plots, report, simulators
 from floppity_jax.features import fit_features, project
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -153,8 +154,16 @@ def test_a_likelihood_for_multinest_becomes_a_retrieval():
     spectrum = names["retrieval"].simulator(dict(zip(["T", "log_X"], theta, strict=True)))[None]
     observation = names["retrieval"].observation
     constant = np.log(2 * np.pi * observation.errors**2).sum() / 2
-    ours = noise.log_likelihood(spectrum, observation).sum() + constant
+    measurement = names["retrieval"].measurement
+    ours = measurement.log_likelihood(spectrum, np.array([theta])).sum() + constant
     np.testing.assert_allclose(names["log_likelihood"](theta, 2, 2), ours, rtol=1e-9)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_of_the_package_are_taken(page):
+    for block in _blocks(page, "sh"):
+        for line in re.findall(r"^floppity-jax (.+)$", block, re.MULTILINE):
+            cli._parser().parse_args(shlex.split(line, comments=True))
 
 
 def test_the_first_simulator_of_the_docs_is_taken():

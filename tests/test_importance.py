@@ -106,3 +106,45 @@ def test_a_target_that_always_fails_gives_no_weight_and_no_error():
         jax.random.key(0), _start(), lambda stage, z: np.full(len(z), -np.inf), 100
     )
     assert np.all(draws.log_weights == -np.inf)
+
+
+def _moved(start, mean):
+    return start._replace(whitening=Whitening(np.array(mean), np.eye(2)))
+
+
+def test_what_one_flow_has_missed_another_finds():
+    """Of two modes 16 sd apart, with 0.3 and 0.7 of the mass, each start knows one.
+
+    One alone has the evidence of its mode. Evidence and share within four standard errors; the
+    share is that of as many draws as count.
+    """
+    modes = [stats.multivariate_normal([x, 0.0], np.eye(2)) for x in (-8.0, 8.0)]
+    starts = [_moved(_start(), [x, 0.0]) for x in (-8.0, 8.0)]
+
+    def log_target(stage, z):
+        return np.log(0.3 * modes[0].pdf(z) + 0.7 * modes[1].pdf(z)) + LOG_EVIDENCE
+
+    alone = adaptive_draws(jax.random.key(0), starts[0], log_target, N)
+    assert _evidence(alone.log_weights)[0] == pytest.approx(LOG_EVIDENCE + np.log(0.3), abs=0.05)
+    for order in (starts, starts[::-1]):
+        draws = adaptive_draws(jax.random.key(0), order[0], log_target, N, others=order[1:])
+        log_evidence, error = _evidence(draws.log_weights)
+        assert log_evidence == pytest.approx(LOG_EVIDENCE, abs=4 * error)
+        weights = np.exp(draws.log_weights - draws.log_weights.max())
+        weights /= weights.sum()
+        ess = effective_sample_size(draws.log_weights)
+        share = weights[draws.z[:, 0] > 0].sum()
+        assert abs(share - 0.7) < 4 * np.sqrt(0.3 * 0.7 / ess)
+        assert ess > 0.1 * N
+
+
+def test_a_flow_that_has_failed_costs_no_more_than_its_first_stage():
+    """30 sd off: of eleven stages that one is lost, and what the first has too wide."""
+    target = stats.multivariate_normal(np.zeros(2), np.eye(2))
+    for starts in ([[0.0, 0.0], [30.0, 0.0]], [[30.0, 0.0], [0.0, 0.0]]):
+        first, other = (_moved(_start(), mean) for mean in starts)
+        draws = adaptive_draws(
+            jax.random.key(0), first, lambda stage, z: target.logpdf(z), N, others=[other]
+        )
+        assert effective_sample_size(draws.log_weights) > 0.8 * N
+        assert _evidence(draws.log_weights)[0] == pytest.approx(0.0, abs=0.05)

@@ -35,12 +35,16 @@ def spectrum(datatree: xarray.DataTree, axes: np.ndarray | None = None) -> np.nd
     Raises
     ------
     InvalidInput
-        Where the DataTree holds no model spectra, or axes are of another shape.
+        Where the DataTree holds no model spectra or not one observation, or axes are of another
+        shape.
     """
     need_group(
         datatree, "model_spectra",
         "Model spectra come with posterior.importance_sample(n).to_datatree().",
     )  # fmt: skip
+    need_group(
+        datatree, "observed_data", "Of several observations, plot each posterior's own tree."
+    )
     datasets = [str(name) for name in datatree["observed_data"].data_vars]
     axes = make_axes(
         axes, (2, len(datasets)), (1.0 + 8.0 * len(datasets), 5.5),

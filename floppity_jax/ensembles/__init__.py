@@ -1,0 +1,1 @@
+"""Several retrievals that share their prior simulations, and what they say together."""
