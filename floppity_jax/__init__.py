@@ -8,7 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from floppity_jax import simulators
+    from floppity_jax import instrument, simulators
     from floppity_jax.diagnostics.amortised import calibrate_amortised
     from floppity_jax.diagnostics.calibrate import calibrate
     from floppity_jax.diagnostics.comparison import compare_posteriors
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from floppity_jax.ensembles.ensemble import Ensemble
     from floppity_jax.ensembles.run import noise_realisations, run_ensemble
     from floppity_jax.flows.config import FlowConfig
+    from floppity_jax.instrument.model import Instrument
     from floppity_jax.nested.readers import read_nested
     from floppity_jax.observation import Observation
     from floppity_jax.pool import Pool
@@ -40,6 +41,7 @@ _HOME = {
     "Ensemble": "ensembles.ensemble",
     "Fixed": "priors",
     "FlowConfig": "flows.config",
+    "Instrument": "instrument.model",
     "LogNormal": "priors",
     "LogUniform": "priors",
     "Normal": "priors",
@@ -68,6 +70,7 @@ __all__ = [
     "Ensemble",
     "Fixed",
     "FlowConfig",
+    "Instrument",
     "LogNormal",
     "LogUniform",
     "Normal",
@@ -84,6 +87,7 @@ __all__ = [
     "calibrate_amortised",
     "compare",
     "compare_posteriors",
+    "instrument",
     "jax_batched",
     "load_posterior",
     "noise_realisations",
@@ -95,8 +99,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "simulators":
-        return importlib.import_module("floppity_jax.simulators")
+    if name in ("instrument", "simulators"):
+        return importlib.import_module(f"floppity_jax.{name}")
     if name in _HOME:
         return getattr(importlib.import_module(f"floppity_jax.{_HOME[name]}"), name)
     raise AttributeError(f"module 'floppity_jax' has no attribute {name!r}")

@@ -275,8 +275,8 @@ def test_nuisances_are_drawn_from_their_law_given_the_rest():
     d, nuisances = 3, np.array([0, 2])
     graph, parameters = new_flows(jax.random.key(0), d, 2, FlowConfig.fast())
     covariance = np.array([[0.5, 0.3, 0.1], [0.3, 0.6, 0.2], [0.1, 0.2, 0.4]])
-    density = Density(graph, parameters, np.zeros(2, np.float32),
-                      Whitening(np.array([0.5, -0.2, 0.3]), np.linalg.cholesky(covariance)))  # fmt: skip
+    whitening = Whitening(np.array([0.5, -0.2, 0.3]), np.linalg.cholesky(covariance))
+    density = Density(graph, parameters, np.zeros(2, np.float32), whitening)
     region = Region(density, float(density.log_prob(np.array([[0.5, -0.2, 0.3]]))[0]) - 3.0)
     rng = np.random.default_rng(0)
     z = rng.normal(size=(20_000, d))

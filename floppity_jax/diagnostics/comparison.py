@@ -220,8 +220,8 @@ def compare_posteriors(
     Parameters
     ----------
     reference, *others
-        Each a `Posterior`, an `Ensemble`, a DataTree, or a path: a ``.nc`` file, a run directory, or what
-        `read_nested` reads.
+        Each a `Posterior`, an `Ensemble`, a DataTree, or a path: a ``.nc`` file, a run directory,
+        or what `read_nested` reads.
     labels
         A name for each; unless given, that of the library or file.
     rename

@@ -9,14 +9,8 @@ from types import ModuleType
 import numpy as np
 
 from floppity_jax.errors import InvalidInput
-from floppity_jax.instrument.step import (
-    Bounds,
-    Prediction,
-    Quantity,
-    Values,
-    check_quantity,
-    names_in,
-)
+from floppity_jax.instrument.quantities import Bounds, Quantity, check_quantity, names_of
+from floppity_jax.instrument.step import Prediction, Values
 from floppity_jax.observation import Observation
 
 KERNELS = ("squared_exponential", "matern32", "exponential")
@@ -48,7 +42,7 @@ class CorrelatedNoise:
     @property
     def names(self) -> tuple[str, ...]:
         """Parameters that it uses."""
-        return names_in(self.amplitude, self.length)
+        return names_of(self.amplitude, self.length)
 
     def check(self, observation: Observation, bounds: Bounds) -> None:
         """Refuse what would not work."""

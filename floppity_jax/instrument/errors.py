@@ -10,15 +10,8 @@ import dataclasses
 import math
 from types import ModuleType
 
-from floppity_jax.instrument.step import (
-    Bounds,
-    Prediction,
-    Quantity,
-    Values,
-    check_quantity,
-    column,
-    names_in,
-)
+from floppity_jax.instrument.quantities import Bounds, Quantity, check_quantity, names_of, value_of
+from floppity_jax.instrument.step import Prediction, Values
 from floppity_jax.observation import Observation
 
 
@@ -37,7 +30,7 @@ class ErrorFactor:
     @property
     def names(self) -> tuple[str, ...]:
         """Parameters that it uses."""
-        return names_in(self.factor)
+        return names_of(self.factor)
 
     def check(self, observation: Observation, bounds: Bounds) -> None:
         """Refuse what would not work."""
@@ -48,7 +41,7 @@ class ErrorFactor:
         unit: float,
     ) -> Prediction:  # fmt: skip
         """Return the prediction with this step taken."""
-        return prediction._replace(factor=prediction.factor * column(xp, self.factor, values))
+        return prediction._replace(factor=prediction.factor * value_of(self.factor, values))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +60,7 @@ class ExtraError:
     @property
     def names(self) -> tuple[str, ...]:
         """Parameters that it uses."""
-        return names_in(self.b)
+        return names_of(self.b)
 
     def check(self, observation: Observation, bounds: Bounds) -> None:
         """Refuse what would not work."""
@@ -79,7 +72,7 @@ class ExtraError:
     ) -> Prediction:  # fmt: skip
         """Return the prediction with this step taken."""
         # The square of a small unit may be no float32: subtract logarithms.
-        log_variance = column(xp, self.b, values) - 2 * math.log10(unit)
+        log_variance = value_of(self.b, values) - 2 * math.log10(unit)
         return prediction._replace(extra=prediction.extra + 10.0**log_variance)
 
 
@@ -100,7 +93,7 @@ class ModelError:
     @property
     def names(self) -> tuple[str, ...]:
         """Parameters that it uses."""
-        return names_in(self.fraction)
+        return names_of(self.fraction)
 
     def check(self, observation: Observation, bounds: Bounds) -> None:
         """Refuse what would not work."""
@@ -111,5 +104,5 @@ class ModelError:
         unit: float,
     ) -> Prediction:  # fmt: skip
         """Return the prediction with this step taken."""
-        error = column(xp, self.fraction, values) * prediction.mean
+        error = value_of(self.fraction, values) * prediction.mean
         return prediction._replace(extra=prediction.extra + error**2)

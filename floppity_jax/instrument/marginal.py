@@ -13,7 +13,8 @@ import dataclasses
 from types import ModuleType
 from typing import Any
 
-from floppity_jax.instrument.step import Bounds, Prediction, Values, check_quantity
+from floppity_jax.instrument.quantities import Bounds, check_quantity
+from floppity_jax.instrument.step import Prediction, Values
 from floppity_jax.observation import Observation
 
 

@@ -12,11 +12,13 @@ import numpy as np
 
 from floppity_jax.errors import InvalidInput
 from floppity_jax.fingerprint import digest
-from floppity_jax.instrument.step import Bounds, ChannelStep, Prediction, Values
+from floppity_jax.instrument.quantities import Bounds
+from floppity_jax.instrument.step import ChannelStep, Prediction, Values
 from floppity_jax.observation import Observation
 from floppity_jax.typing import Float
 
 ALL = "*"  # the steps that all datasets share
+MATRIX_ROWS = 256  # of a matrix that are made at a time
 
 
 class Instrument:
@@ -234,6 +236,7 @@ def _through_grid(
             "must be given where there is a grid",
             "They say which part of the grid each channel averages.",
         )  # fmt: skip
+    _check_ends(grid, part, sum(step.reach(grid, bounds) for step in steps))
     prepared = [step.prepare(grid, bounds) for step in steps]
     left, right = part.wavelength - part.bin_width / 2, part.wavelength + part.bin_width / 2
     to_channels = binning(grid, left, right)
@@ -243,7 +246,28 @@ def _through_grid(
             raw = step(xp, raw, values)
         return to_channels(xp, raw)
 
-    return apply
+    if any(step.names for step in steps):
+        return apply
+    # All are linear, and stay the same: one product with a matrix takes their place.
+    size, rows = len(grid), range(0, len(grid), MATRIX_ROWS)
+    matrix = np.concatenate([apply(np, np.eye(size)[i : i + MATRIX_ROWS], {}) for i in rows])
+    return lambda xp, raw, values: raw @ xp.asarray(matrix, raw.dtype)
+
+
+def _check_ends(grid: Float[np.ndarray, " n"], part: Observation, reach: float) -> None:
+    """Refuse channels whose light may come from beyond the grid."""
+    assert part.wavelength is not None
+    assert part.bin_width is not None
+    left, right = part.wavelength - part.bin_width / 2, part.wavelength + part.bin_width / 2
+    low, high = grid[0] * (1 + reach), grid[-1] * (1 - reach)
+    outside = (left < low) | (right > high)
+    if reach and outside.any():
+        raise InvalidInput(
+            f"wavelength of {part.name!r}", part.wavelength[outside],
+            f"must lie within {low:g} to {high:g} um, where broadening and shift by "
+            f"{100 * reach:.2g}% of the wavelength do not reach the ends of the grid",
+            "Let the model compute a wider range, or drop these channels.",
+        )  # fmt: skip
 
 
 def _stacked(xp: ModuleType, parts: list[Prediction]) -> Prediction:

@@ -5,15 +5,8 @@ from __future__ import annotations
 import dataclasses
 from types import ModuleType
 
-from floppity_jax.instrument.step import (
-    Bounds,
-    Prediction,
-    Quantity,
-    Values,
-    check_quantity,
-    column,
-    names_in,
-)
+from floppity_jax.instrument.quantities import Bounds, Quantity, check_quantity, names_of, value_of
+from floppity_jax.instrument.step import Prediction, Values
 from floppity_jax.observation import Observation
 
 
@@ -32,7 +25,7 @@ class Offset:
     @property
     def names(self) -> tuple[str, ...]:
         """Parameters that it uses."""
-        return names_in(self.value)
+        return names_of(self.value)
 
     def check(self, observation: Observation, bounds: Bounds) -> None:
         """Refuse what would not work."""
@@ -43,7 +36,7 @@ class Offset:
         unit: float,
     ) -> Prediction:  # fmt: skip
         """Return the prediction with this step taken."""
-        return prediction._replace(mean=prediction.mean + column(xp, self.value, values) / unit)
+        return prediction._replace(mean=prediction.mean + value_of(self.value, values) / unit)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +54,7 @@ class Scale:
     @property
     def names(self) -> tuple[str, ...]:
         """Parameters that it uses."""
-        return names_in(self.factor)
+        return names_of(self.factor)
 
     def check(self, observation: Observation, bounds: Bounds) -> None:
         """Refuse what would not work."""
@@ -72,4 +65,4 @@ class Scale:
         unit: float,
     ) -> Prediction:  # fmt: skip
         """Return the prediction with this step taken."""
-        return prediction._replace(mean=prediction.mean * column(xp, self.factor, values))
+        return prediction._replace(mean=prediction.mean * value_of(self.factor, values))

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, NamedTuple, Protocol
 
-from floppity_jax.errors import InvalidInput
+from floppity_jax.instrument.quantities import Bounds
 from floppity_jax.observation import Observation
 
-Quantity = float | str  # a number, or the name of a parameter
 Values = Mapping[str, Any]  # of the parameters, by name: arrays (n,)
-Bounds = Mapping[str, tuple[float, float]]  # that a parameter cannot leave
 
 
 class Prediction(NamedTuple):
@@ -57,31 +54,3 @@ class ChannelStep(Protocol):
         unit: float,
     ) -> Prediction:  # fmt: skip
         """Return the prediction with this step taken; ``xp`` is numpy or jax.numpy."""
-
-
-def names_in(*quantities: Quantity) -> tuple[str, ...]:
-    """Return the names among quantities."""
-    return tuple(q for q in quantities if isinstance(q, str))
-
-
-def column(xp: ModuleType, quantity: Quantity, values: Values) -> Any:
-    """Return a quantity as an array (n, 1), or a number."""
-    return values[quantity][:, None] if isinstance(quantity, str) else quantity
-
-
-def check_quantity(
-    argument: str, quantity: Quantity, bounds: Bounds, least: float = -math.inf
-) -> None:
-    """Refuse a number that is not finite, or a quantity that may fall below ``least``."""
-    if isinstance(quantity, str):
-        low, high = bounds[quantity]
-        if low < least:
-            raise InvalidInput(
-                f"parameters[{quantity!r}]", (low, high),
-                f"must not reach below {least:g}, being {argument}", "Narrow its prior.",
-            )  # fmt: skip
-    elif not (isinstance(quantity, int | float) and math.isfinite(quantity) and quantity >= least):
-        rule = "must be a finite number or the name of a parameter"
-        if least > -math.inf:
-            rule += f", of at least {least:g}"
-        raise InvalidInput(argument, quantity, rule, 'For example 0.5, or "offset".')
