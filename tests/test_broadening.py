@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
+from floppity_jax.channels import edges_of
 from floppity_jax.errors import InvalidInput
 from floppity_jax.instrument.binning import binning
 from floppity_jax.instrument.broadening import Resolution, Rotation
 from floppity_jax.instrument.shift import RadialVelocity, WavelengthShift
-from floppity_jax.simulators.channels import edges_of
 
 C = 299792.458  # [km/s]
 FWHM = 2.3548200450309493

@@ -238,8 +238,8 @@ def test_several_datasets_have_steps_of_their_own():
     [
         ([instrument.Offset("ofset")], r"must hold what the instrument uses, \['ofset'\] too"),
         ([instrument.ErrorFactor("offset")], r"parameters\['offset'\].*must not reach below 0"),
-        ([instrument.Scale(-1.0)], "Scale factor = -1.0.*of at least 0"),
-        ([instrument.Offset(np.nan)], "Offset value = nan.*finite number or the name"),
+        ([instrument.Scale(-1.0)], "Scale factor = -1.0.*must be at least 0"),
+        ([instrument.Offset(np.nan)], "Offset value = nan.*must be a finite number"),
         ([instrument.CorrelatedNoise(1e-4, 0.5, "cubic")], "must be one of .*matern32"),
         ({"nirspec": []}, r"must name datasets, \['spectrum'\]"),
         (["offset"], "must hold steps"),

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from floppity_jax.channels import channel_weights, edges_of
 from floppity_jax.errors import InvalidInput
 from floppity_jax.instrument.neighbours import check_grid
-from floppity_jax.simulators.channels import channel_weights, edges_of
 from floppity_jax.typing import Float
 
 _MISSING = 0.01  # of a channel, or of a cell: grids rarely end on a channel's edge to the last bit

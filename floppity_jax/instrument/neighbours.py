@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from floppity_jax.channels import edges_of
 from floppity_jax.errors import InvalidInput
-from floppity_jax.simulators.channels import edges_of
 from floppity_jax.typing import Float
 
 Step = Callable[..., Any]

@@ -42,6 +42,8 @@ def range_of(argument: str, quantity: object, bounds: Bounds) -> tuple[float, fl
         low, high = bounds[quantity]
     elif isinstance(quantity, int | float | np.integer | np.floating):
         low = high = float(quantity)
+        if not np.isfinite(low):
+            raise InvalidInput(argument, low, "must be a finite number", "Give one.")
     else:
         raise InvalidInput(
             argument, quantity, "must be a number or the name of a parameter", "Give one of them."
@@ -68,9 +70,11 @@ def check_quantity(argument: str, quantity: object, bounds: Bounds, least: float
         As `range_of`; and where the quantity, or the prior of the parameter, reaches too low.
     """
     low, high = range_of(argument, quantity, bounds)
-    if low < least:
-        name = f"parameters[{quantity!r}]" if isinstance(quantity, str) else argument
+    if low >= least:
+        return
+    if isinstance(quantity, str):
         raise InvalidInput(
-            name, (low, high) if isinstance(quantity, str) else low,
+            f"parameters[{quantity!r}]", (low, high),
             f"must not reach below {least:g}, being {argument}", "Narrow its prior.",
         )  # fmt: skip
+    raise InvalidInput(argument, low, f"must be at least {least:g}", "Give a larger number.")
