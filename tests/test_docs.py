@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import floppity_jax as fp
-from floppity_jax import cli, config, plots, report, simulators
+from floppity_jax import cli, config, instrument, plots, report, simulators
 from floppity_jax.config.reader import Reader
 from floppity_jax.config.schema import PoolSection
 from floppity_jax.features import fit_features, project
@@ -61,14 +61,17 @@ def test_the_pages_build(tmp_path):
     assert "Run the rounds and return the posterior" in page
 
 
-@pytest.mark.parametrize("module", [fp, simulators, plots, report], ids=lambda m: m.__name__)
+MODULES = [fp, instrument, simulators, plots, report]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
 def test_every_public_name_is_in_the_reference(module):
     reference = "".join(page.read_text() for page in (DOCS / "api").glob("*.md"))
-    documented = set(re.findall(r"auto\w+:: ([\w.]+)", reference))
-    public = {name: getattr(module, name) for name in module.__all__}
-    for name, value in public.items():
+    names = re.findall(r"auto(?:class|exception|function):: ([\w.]+)\.(\w+)", reference)
+    documented = [pkgutil.resolve_name(f"{home}:{name}") for home, name in names]
+    for value in (getattr(module, name) for name in module.__all__):
         assert value.__doc__
-        assert isinstance(value, types.ModuleType) or f"{module.__name__}.{name}" in documented
+        assert isinstance(value, types.ModuleType) or value in documented, value
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
