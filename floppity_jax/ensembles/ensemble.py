@@ -9,7 +9,7 @@ found by another, and a flow that has failed does no harm but for its share of t
 Runs of several observations have different posteriors, and a choice has to be made.
 
 - Equal weights average over the observations: the posterior to be expected of one more of the
-  kind, as Ardévol Martínez et al. (2024, Section 3.2) have it of five noise realisations. It is no
+  kind, as Ardevol Martinez et al. (2024, Section 3.2) have it of five noise realisations. It is no
   posterior of all these data together, which would be narrower, but wider than that of each.
 - Weights by evidence, ``w_k = Z_k / sum Z``, make it ``prior * sum_k L_k / sum_k Z_k``: the
   posterior given that one of the observations is right and the others are not, each as likely
