@@ -8,7 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from floppity_jax import simulators
+    from floppity_jax import instrument, simulators
     from floppity_jax.diagnostics.amortised import calibrate_amortised
     from floppity_jax.diagnostics.calibrate import calibrate
     from floppity_jax.diagnostics.comparison import compare_posteriors
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from floppity_jax.ensembles.ensemble import Ensemble
     from floppity_jax.ensembles.run import noise_realisations, run_ensemble
     from floppity_jax.flows.config import FlowConfig
+    from floppity_jax.instrument.model import Instrument
     from floppity_jax.nested.readers import read_nested
-    from floppity_jax.observation import Observation, read_observation
+    from floppity_jax.observation import Observation
     from floppity_jax.pool import Pool
     from floppity_jax.posterior import Posterior, load_posterior
     from floppity_jax.priors import (
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     )
     from floppity_jax.retrieval import Retrieval
     from floppity_jax.simulators import batched, jax_batched
+    from floppity_jax.spectra.read import read_observation
     from floppity_jax.training_config import TrainingConfig
 
 __version__ = "0.1.0"
@@ -39,6 +41,7 @@ _HOME = {
     "Ensemble": "ensembles.ensemble",
     "Fixed": "priors",
     "FlowConfig": "flows.config",
+    "Instrument": "instrument.model",
     "LogNormal": "priors",
     "LogUniform": "priors",
     "Normal": "priors",
@@ -59,7 +62,7 @@ _HOME = {
     "load_posterior": "posterior",
     "noise_realisations": "ensembles.run",
     "read_nested": "nested.readers",
-    "read_observation": "observation",
+    "read_observation": "spectra.read",
     "run_ensemble": "ensembles.run",
 }
 
@@ -67,6 +70,7 @@ __all__ = [
     "Ensemble",
     "Fixed",
     "FlowConfig",
+    "Instrument",
     "LogNormal",
     "LogUniform",
     "Normal",
@@ -83,6 +87,7 @@ __all__ = [
     "calibrate_amortised",
     "compare",
     "compare_posteriors",
+    "instrument",
     "jax_batched",
     "load_posterior",
     "noise_realisations",
@@ -94,8 +99,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "simulators":
-        return importlib.import_module("floppity_jax.simulators")
+    if name in ("instrument", "simulators"):
+        return importlib.import_module(f"floppity_jax.{name}")
     if name in _HOME:
         return getattr(importlib.import_module(f"floppity_jax.{_HOME[name]}"), name)
     raise AttributeError(f"module 'floppity_jax' has no attribute {name!r}")

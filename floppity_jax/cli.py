@@ -1,4 +1,4 @@
-"""The command line: ``floppity-jax run | demo | resume | report``."""
+"""The command line: ``floppity-jax run | demo | resume | report | compare``."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ from floppity_jax.errors import FloppityError, RunDirectoryError
 from floppity_jax.store import MANIFEST
 
 if TYPE_CHECKING:
+    import xarray
+
     from floppity_jax.config import Setup
 
 CONFIG = "config.toml"
 RESULT = "posterior.nc"
+COMPARISON, COMPARED = "comparison.nc", "comparison.png"
 
 
 class Stopped(KeyboardInterrupt):
@@ -73,7 +76,40 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="print the table and draw the figures of a run")
     report.add_argument("directory", type=pathlib.Path, metavar="DIR", help="run directory")
     report.set_defaults(command=_report)
+
+    compare = commands.add_parser(
+        "compare", help="hold other posteriors, such as nested sampling's, beside that of a run",
+        description="Say whether other posteriors of the same problem agree with that of a run, "
+        f"which is the reference. Prints a table and a verdict; writes {COMPARISON} (the figures "
+        f"of the table) and {COMPARED} (all posteriors in one corner plot).",
+    )  # fmt: skip
+    compare.add_argument("directory", type=pathlib.Path, metavar="DIR", help="run directory")
+    compare.add_argument(
+        "others", type=pathlib.Path, nargs="+", metavar="NESTED_RUN",
+        help="folder or file of MultiNest, UltraNest, bilby, TauREx or FlopPITy, a run directory, "
+        "or a DataTree (.nc)",
+    )  # fmt: skip
+    compare.add_argument(
+        "--output", type=pathlib.Path, metavar="FOLDER", help="where to write (default: DIR)"
+    )
+    compare.add_argument(
+        "--rename", type=_renaming, action="append", default=[], metavar="THEIRS=OURS",
+        help="what a parameter of the others is called in DIR; may be given again",
+    )  # fmt: skip
+    compare.add_argument(
+        "--log10", action="append", default=[], metavar="NAME",
+        help="a parameter, by its name in DIR, of which the others hold the decimal logarithm; may "
+        "be given again",
+    )  # fmt: skip
+    compare.set_defaults(command=_compare)
     return parser
+
+
+def _renaming(text: str) -> tuple[str, str]:
+    theirs, equals, ours = text.partition("=")
+    if not (theirs and equals and ours):
+        raise argparse.ArgumentTypeError(f"{text!r} must be of the form THEIRS=OURS")
+    return theirs, ours
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -144,28 +180,52 @@ def _finish(setup: Setup, output: pathlib.Path, *, resume: bool) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
+    _show(options.directory)
+
+
+def _finished(directory: pathlib.Path) -> xarray.DataTree:
+    """Return the posterior of a run that has ended."""
+    import xarray
+
     from floppity_jax.store import read_manifest
 
-    read_manifest(options.directory)
-    if not (options.directory / RESULT).exists():
+    read_manifest(directory)
+    if not (directory / RESULT).exists():
         raise RunDirectoryError(
-            f"{options.directory} holds a run that has not ended. "
-            f"Go on with it by floppity-jax resume {options.directory}."
+            f"{directory} holds a run that has not ended. "
+            f"Go on with it by floppity-jax resume {directory}."
         )
-    _show(options.directory)
+    with xarray.open_datatree(directory / RESULT) as tree:
+        return tree.load()
 
 
 def _show(output: pathlib.Path) -> None:
     """Print the table and draw the figures of a finished run."""
-    import xarray
-
     from floppity_jax import report
 
-    with xarray.open_datatree(output / RESULT) as tree:
-        tree.load()
+    tree = _finished(output)
     print(report.summary_table(tree))
     figures = report.write_report(tree, output)
     print(f"\nKept in {output}: {RESULT}, {', '.join(figure.name for figure in figures)}")
+
+
+def _compare(options: argparse.Namespace) -> None:
+    """Hold others against the posterior of a finished run; print, draw and keep what comes out."""
+    from floppity_jax import plots
+    from floppity_jax.diagnostics.comparison import compare_posteriors
+    from floppity_jax.diagnostics.sources import as_datatree, in_terms_of_reference, labels_of
+
+    ours, others = _finished(options.directory), [as_datatree(path) for path in options.others]
+    labels = labels_of([options.directory, *options.others], [ours, *others])
+    others = in_terms_of_reference(others, dict(options.rename), options.log10)
+    axes = plots.corner(ours, *others, labels=labels)
+    comparison = compare_posteriors(ours, *others, labels=labels)
+    print(comparison)
+    output = options.output or options.directory
+    output.mkdir(parents=True, exist_ok=True)
+    axes.flat[0].figure.savefig(output / COMPARED, dpi=150)
+    comparison.to_datatree().to_netcdf(output / COMPARISON)
+    print(f"\nKept in {output}: {COMPARISON}, {COMPARED}")
 
 
 if __name__ == "__main__":

@@ -16,9 +16,10 @@ from typing import Any, TypeVar
 from floppity_jax import priors, simulators
 from floppity_jax.errors import InvalidInput
 from floppity_jax.flows.config import FlowConfig
-from floppity_jax.observation import Observation, read_observation
+from floppity_jax.observation import Observation
 from floppity_jax.pool import Pool
 from floppity_jax.retrieval import Retrieval
+from floppity_jax.spectra.read import read_observation
 from floppity_jax.training_config import TrainingConfig
 
 _Section = TypeVar("_Section")
@@ -30,9 +31,11 @@ class ObservationSection:
     """``[observation]``: the spectrum. See `read_observation`."""
 
     file: str
-    columns: list[str] | None = None
+    columns: list[str] | dict[str, str] | None = None
     name: str = "spectrum"
     unit: str = ""
+    wavelength_unit: str | None = None
+    table: str | int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -138,9 +141,9 @@ def load(path: str | pathlib.Path) -> Setup:
     data = path.parent / observed.file
     if not data.is_file() and (path.parent / data.name).is_file():
         data = path.parent / data.name  # the copy that a run directory holds
-    observation = read_observation(
-        data, columns=observed.columns, name=observed.name, unit=observed.unit
-    )
+    arguments = dataclasses.asdict(observed)
+    del arguments["file"]
+    observation = read_observation(data, **arguments)
     forward = _read(SimulatorSection, tables["simulator"], "simulator")
     retrieval = Retrieval(
         _simulator(forward, observation, path),
@@ -231,6 +234,9 @@ def _fits(value: Any, hint: Any) -> bool:
     if typing.get_origin(hint) is list:
         (item,) = typing.get_args(hint)
         return isinstance(value, list) and all(_fits(v, item) for v in value)
+    if typing.get_origin(hint) is dict:
+        _, item = typing.get_args(hint)  # keys of TOML are text
+        return isinstance(value, dict) and all(_fits(v, item) for v in value.values())
     if hint in (int, float) and isinstance(value, bool):
         return False
     return isinstance(value, int | float if hint is float else hint)

@@ -8,7 +8,6 @@ import jax
 import numpy as np
 
 import floppity_jax
-from floppity_jax import noise
 from floppity_jax.posterior import ImportancePosterior, Posterior
 from floppity_jax.proposals import draw_prior
 from floppity_jax.record import RunRecord
@@ -34,21 +33,21 @@ def to_datatree(posterior: Posterior, n: int, seed: int) -> xarray.DataTree:
     import xarray
     from arviz_base import from_dict
 
-    space, observation = posterior.space, posterior.observation
-    name = variable_name(observation.name)
-    channel = f"channel_{name}"
+    space, measurement = posterior.space, posterior.measurement
     prior = space.to_theta(draw_prior(jax.random.key(seed), n, len(space.names)).z)
     groups: dict[str, dict[str, Any]] = {"prior": _columns(space.names, prior)}
-    rng = np.random.default_rng([seed, NOISE])
     if isinstance(posterior, ImportancePosterior):
         rows = posterior.resample(n, seed)
         theta, spectra = posterior.draws[rows], posterior.spectra[rows]
-        log_likelihood = noise.log_likelihood(spectra, observation)
+        rng = np.random.default_rng([seed, NOISE])
+        log_likelihood = measurement.log_likelihood(spectra, theta)
         log_prob = log_likelihood.sum(1) + space.log_prior(theta) - posterior.log_evidence
-        groups["model_spectra"] = {name: spectra[None]}
-        noisy = spectra + observation.errors * rng.normal(size=spectra.shape)
-        groups["posterior_predictive"] = {name: noisy[None]}
-        groups["log_likelihood"] = {name: log_likelihood[None]}
+        of_datasets = {
+            "model_spectra": measurement.predict(spectra, theta),
+            "posterior_predictive": measurement.noisy(rng, spectra, theta),
+            "log_likelihood": log_likelihood,
+        }
+        groups |= {key: _by_dataset(posterior, each[None]) for key, each in of_datasets.items()}
         groups["sample_stats"] = {"log_weight": posterior.log_weights[rows][None]}
     else:
         theta = posterior.sample(n, seed)
@@ -56,11 +55,16 @@ def to_datatree(posterior: Posterior, n: int, seed: int) -> xarray.DataTree:
         groups["sample_stats"] = {}
     groups["sample_stats"]["log_prob"] = log_prob[None]
     groups["posterior"] = _columns(space.names, theta)
-    constant = {"wavelength": observation.wavelength, "bin_width": observation.bin_width,
-                "error": observation.errors}  # fmt: skip
-    groups["observed_data"] = {name: observation.values}
-    groups["constant_data"] = {f"{k}_{name}": v for k, v in constant.items() if v is not None}
-    dims = {name: [channel], **{key: [channel] for key in groups["constant_data"]}}
+    groups["observed_data"] = _by_dataset(posterior, posterior.observation.values)
+    groups["constant_data"] = {}
+    dims: dict[str, list[str]] = {}
+    for part in posterior.observation.parts:
+        name = variable_name(part.name)
+        constant = {"wavelength": part.wavelength, "bin_width": part.bin_width,
+                    "error": part.errors}  # fmt: skip
+        given = {f"{key}_{name}": v for key, v in constant.items() if v is not None}
+        groups["constant_data"] |= given
+        dims |= {key: [f"channel_{name}"] for key in (name, *given)}
     order = ("posterior", "model_spectra", "posterior_predictive", "log_likelihood",
              "sample_stats", "prior", "observed_data", "constant_data")  # fmt: skip
     tree = from_dict({key: groups[key] for key in order if groups.get(key)}, dims=dims)
@@ -69,6 +73,15 @@ def to_datatree(posterior: Posterior, n: int, seed: int) -> xarray.DataTree:
     if isinstance(posterior, ImportancePosterior):
         tree["importance"] = xarray.Dataset({"log_weight": ("simulation", posterior.log_weights)})
     return tree
+
+
+def _by_dataset(
+    posterior: Posterior, data: Float[np.ndarray, "*n channels"]
+) -> dict[str, np.ndarray]:
+    """Take channels apart into those of each dataset."""
+    observation = posterior.observation
+    pairs = zip(observation.parts, observation.slices, strict=True)
+    return {variable_name(part.name): data[..., channels] for part, channels in pairs}
 
 
 def _columns(names: tuple[str, ...], theta: Float[np.ndarray, "n d"]) -> dict[str, np.ndarray]:
@@ -83,12 +96,14 @@ def _describe(tree: xarray.DataTree, posterior: Posterior) -> None:
                 unit=prior.unit, label=prior.label or name, scale=prior.scale
             )
     observation, record = posterior.observation, posterior.record
-    for group in ("observed_data", "model_spectra", "posterior_predictive"):
-        if group in tree.children:
-            tree[group][variable_name(observation.name)].attrs["unit"] = observation.unit
-    constants = tree["constant_data"].data_vars if "constant_data" in tree.children else {}
-    for key, variable in constants.items():
-        variable.attrs["unit"] = observation.unit if str(key).startswith("error_") else "um"
+    for part in observation.parts:
+        name = variable_name(part.name)
+        for group in ("observed_data", "model_spectra", "posterior_predictive"):
+            if group in tree.children:
+                tree[group][name].attrs["unit"] = part.unit
+        for kind, unit in (("wavelength", "um"), ("bin_width", "um"), ("error", part.unit)):
+            if "constant_data" in tree.children and f"{kind}_{name}" in tree["constant_data"]:
+                tree["constant_data"][f"{kind}_{name}"].attrs["unit"] = unit
     tree.attrs.update(
         inference_library="floppity_jax",
         inference_library_version=floppity_jax.__version__,

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from floppity_jax.features import Features, project
 from floppity_jax.observation import Observation
-from floppity_jax.typing import Float, Key
+from floppity_jax.typing import Float, Int
 
 MOST_TESTS = 500  # simulations that the observation is compared with
 UNFAMILIAR = 0.01  # share below which the observation lies outside of what was simulated
@@ -36,9 +35,10 @@ class Familiarity(NamedTuple):
 
 
 def familiarity(
-    key: Key,
     features: Features,
-    spectra: Float[np.ndarray, "n channels"],
+    clean: Float[np.ndarray, "n channels"],
+    rows: Int[np.ndarray, " m"],
+    noisy: Float[np.ndarray, "m channels"],
     observation: Observation,
 ) -> Familiarity:
     """Hold the observation's distance to its nearest simulation against theirs to one another.
@@ -50,26 +50,24 @@ def familiarity(
 
     Parameters
     ----------
-    key
-        For the choice of simulations, and their noise.
     features
         Fitted on the simulations.
-    spectra
-        Those that the network learned from, noise-free.
+    clean
+        Simulated data that the network learned from, noise-free.
+    rows, noisy
+        Some of them, `MOST_TESTS` at most, and these with noise.
     observation
         What was observed.
     """
     # In numpy: the shapes change from round to round, and JAX would compile for each.
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     used = features.scale > 0
-    clean = project(features, spectra)[:, used].astype(np.float64)
-    seen = project(features, observation.values[None])[:, used].astype(np.float64)
-    rows = rng.permutation(len(clean))[:MOST_TESTS]
-    noise = rng.normal(size=(len(rows), clean.shape[1]))
-    tests = clean[rows] + (0.0 if observation.errors is None else 1.0) * noise
-    between = _squared_distances(tests, clean)
+    seen, tests, centres = (
+        project(features, data)[:, used].astype(np.float64)
+        for data in (observation.values[None], noisy, clean)
+    )
+    between = _squared_distances(tests, centres)
     between[np.arange(len(rows)), rows] = np.inf  # not from itself
-    distance = _squared_distances(seen, clean).min()
+    distance = _squared_distances(seen, centres).min()
     share = float((between.min(axis=1) >= distance).mean())
     return Familiarity(float(np.sqrt(distance)), share)
 

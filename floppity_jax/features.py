@@ -10,9 +10,11 @@ and the training draws it there, fresh at each step.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.linalg
 import scipy.optimize
 import scipy.special
 
@@ -26,6 +28,9 @@ NEGLIGIBLE_SIGNAL = 1e-3
 # cost grows as the cube of the smaller of the two numbers.
 MANY = 1000
 N_KNOTS = 101  # of the map that makes a channel normal
+BANDS = 4  # of a dataset, in which the strength of the noise is looked at
+LEAST_ENERGY = 1e-6  # of the noise as given: what is added before the logarithm is taken
+MOST_ENERGY = 10.0  # standard deviations that it may be off
 BEYOND = 3.0  # normal deviations that it goes on for beyond the last simulation
 
 
@@ -51,6 +56,20 @@ class Features(NamedTuple):
     knots, quantiles : array (channels, n_knots)
         Map that makes each channel normal before all else, from `fit_quantiles`; of size 0 where
         the noise is known.
+    lost : float
+        Root mean square over channels, in units of ``error``, of what the projection leaves out of
+        the simulations.
+    bend : array (channels,)
+        Where it has a size, values go through ``bend * arcsinh(value / bend)`` before all else: a
+        logarithm that is straight where values drown in noise.
+    whitener : array (channels, channels)
+        Takes the place of the division by ``error`` where noise is correlated.
+    filters : array (channels, f)
+    groups : array (channels + f, e)
+        What is left beside the projection tells of the noise: logarithms of the mean squares of
+        it, and of it seen through filters, over groups, are further inputs.
+    energy_mean, energy_scale : array (e,)
+        Standardise these.
     """
 
     reference: Float[np.ndarray, " channels"]
@@ -61,6 +80,18 @@ class Features(NamedTuple):
     noise: float
     knots: Float[np.ndarray, "channels n_knots"] = np.empty((0, 0))
     quantiles: Float[np.ndarray, "channels n_knots"] = np.empty((0, 0))
+    lost: float = 0.0
+    bend: Float[np.ndarray, " channels"] = np.empty(0)
+    whitener: Float[np.ndarray, "channels channels"] = np.empty((0, 0))
+    filters: Float[np.ndarray, "channels f"] = np.empty((0, 0))
+    groups: Float[np.ndarray, "g e"] = np.empty((0, 0))
+    energy_mean: Float[np.ndarray, " e"] = np.empty(0)
+    energy_scale: Float[np.ndarray, " e"] = np.empty(0)
+
+    @property
+    def n_inputs(self) -> int:
+        """Inputs of the network."""
+        return len(self.scale) + len(self.energy_scale)
 
 
 def fit_features(
@@ -100,7 +131,166 @@ def fit_features(
     else:
         used = variance > NEGLIGIBLE_SIGNAL * noise**2
     scale = np.divide(1, np.sqrt(variance + noise**2), out=np.zeros_like(variance), where=used)
-    return Features(reference, error, mean, basis, scale, noise, knots, quantiles)
+    lost = _left_out(whitened, mean, basis * (scale > 0))
+    return Features(reference, error, mean, basis, scale, noise, knots, quantiles, lost)
+
+
+def fit_measured(
+    clean: Float[np.ndarray, "n channels"],
+    noisy: Float[np.ndarray, "n channels"],
+    observation: Observation,
+    n_components: int,
+    *,
+    log: bool,
+    energies: bool,
+) -> Features:
+    """Fit the map where the noise is not simply that of the errors.
+
+    Parameters
+    ----------
+    clean, noisy
+        Simulated data, without and with noise.
+    observation
+        With errors.
+    n_components
+        Projected components; never more than there are channels.
+    log
+        Look at logarithms of the data.
+    energies
+        Tell the network of the noise too: an instrument changes it.
+    """
+    errors = observation.errors
+    assert errors is not None
+    reference, error, bend, whitener = observation.values, errors, np.empty(0), np.empty((0, 0))
+    if observation.cholesky is not None:
+        whitener = np.linalg.inv(observation.cholesky)
+    if log:
+        bend = 2 * errors
+        slope = 1 / np.hypot(1, reference / bend)
+        reference, error = bend * np.arcsinh(reference / bend), errors * slope
+        whitener = whitener / slope if whitener.size else whitener
+    n_components = min(n_components, observation.n_channels)
+    none = np.empty((len(reference), 0))
+    features = Features(
+        reference, error, np.zeros(len(reference)), none, np.empty(0), 1.0,
+        bend=bend, whitener=whitener,
+    )  # fmt: skip
+    whitened = _centred(np, features, clean)
+    noise = _centred(np, features, noisy) - whitened
+    mean = whitened.mean(axis=0)
+    variance, basis = principal_components(whitened)
+    power = ((noise @ basis) ** 2).mean(axis=0)
+    distance, variances = _on_every_axis(mean, variance, basis)
+    beside = ((noise**2).mean(axis=0).sum() - power.sum()) / max(len(mean) - len(power), 1)
+    powers = np.concatenate([power, np.full(len(mean) - len(power), beside)])
+    factor = misfit(distance / np.sqrt(powers), variances / powers)
+    lacking = max(n_components - len(variance), 0)
+    variance, power = (np.pad(x[:n_components], (0, lacking)) for x in (variance, power))
+    basis = np.pad(basis[:, :n_components], [(0, 0), (0, lacking)])
+    used = variance > NEGLIGIBLE_SIGNAL * factor**2 * power
+    seen = whitened - mean + factor * noise
+    deviation = (seen @ basis).std(axis=0)
+    scale = np.divide(1, deviation, out=np.zeros_like(deviation), where=used)
+    lost = _left_out(whitened, mean, basis * (scale > 0))
+    features = features._replace(mean=mean, basis=basis, scale=scale, noise=factor, lost=lost)
+    if not energies:
+        return features
+    filters, groups = _noise_filters(observation)
+    features = features._replace(filters=filters, groups=groups)
+    found = _energies(np, features, seen)
+    return features._replace(energy_mean=found.mean(axis=0), energy_scale=1 / found.std(axis=0))
+
+
+def _left_out(
+    whitened: Float[np.ndarray, "n channels"],
+    mean: Float[np.ndarray, " channels"],
+    basis: Float[np.ndarray, "channels components"],
+) -> float:
+    """Root mean square of what a projection leaves out."""
+    centred = whitened - mean
+    left = max((centred**2).sum() - ((centred @ basis) ** 2).sum(), 0.0)
+    return float(np.sqrt(left / centred.size))
+
+
+def _noise_filters(
+    observation: Observation,
+) -> tuple[Float[np.ndarray, "channels f"], Float[np.ndarray, "g e"]]:
+    """Return filters and groups that tell noises apart.
+
+    By strength, in all, in each dataset and in ``BANDS`` parts of it; and by how far it is
+    correlated, from sums over 2, 4, 8, ... channels, up to an eighth of the dataset.
+    """
+    n = observation.n_channels
+    channels = np.arange(n)[:, None]
+    filters, groups = [np.empty((n, 0))], [np.ones((n, 1))]
+    for place in observation.slices:
+        own = channels[place]
+        groups.append(np.isin(channels, own).astype(float))
+        parts = [part for part in np.array_split(own, BANDS) if len(part)]
+        groups += [np.isin(channels, part).astype(float) for part in parts]
+    for place in observation.slices:
+        size = place.stop - place.start
+        length = 2
+        while length <= size // 8:
+            starts = np.arange(place.start, place.stop - length + 1, length)
+            inside = (channels >= starts) & (channels < starts + length)
+            filters.append(inside / np.sqrt(length))
+            length *= 2
+    sizes = [f.shape[1] for f in filters[1:]]
+    # One group for the channels themselves, or for the sums of one length.
+    blocks = scipy.linalg.block_diag(
+        np.concatenate(groups, axis=1), *[np.ones((size, 1)) for size in sizes]
+    )
+    return np.concatenate(filters, axis=1), blocks / blocks.sum(axis=0)
+
+
+def in_unit(features: Features, unit: float) -> Features:
+    """Return the map of data that were divided by ``unit``."""
+    if features.bend.size:
+        features = features._replace(bend=features.bend / unit)
+    return features._replace(
+        reference=features.reference / unit,
+        error=features.error / unit,
+        whitener=features.whitener * unit,
+    )
+
+
+def _centred(xp: ModuleType, features: Features, values: Any) -> Any:
+    """Whiten by the noise, and take the mean off."""
+    if features.bend.size:
+        values = features.bend * xp.arcsinh(values / features.bend)
+    centred = values - features.reference
+    if features.whitener.size:
+        return centred @ features.whitener.T - features.mean
+    return centred / features.error - features.mean
+
+
+def _energies(xp: ModuleType, features: Features, centred: Any) -> Any:
+    """Logarithms of the mean squares of what the projection leaves out."""
+    used = features.basis * (features.scale > 0)
+    beside = centred - (centred @ used) @ used.T
+    squares = xp.concatenate([beside, beside @ features.filters], axis=1) ** 2
+    return xp.log(squares @ features.groups + LEAST_ENERGY)
+
+
+def context_of(xp: ModuleType, features: Features, data: Any) -> Any:
+    """Network inputs of data with noise.
+
+    Parameters
+    ----------
+    xp
+        ``numpy`` or ``jax.numpy``.
+    features
+        From `fit_measured`.
+    data : array (n, channels)
+        In the unit of the features.
+    """
+    centred = _centred(xp, features, data)
+    components = (centred @ features.basis) * features.scale
+    if not features.energy_scale.size:
+        return components
+    energies = (_energies(xp, features, centred) - features.energy_mean) * features.energy_scale
+    return xp.concatenate([components, xp.clip(energies, -MOST_ENERGY, MOST_ENERGY)], axis=1)
 
 
 def principal_components(
@@ -268,14 +458,14 @@ def project(
     values = np.asarray(spectra, np.float64)
     if features.knots.size:
         values = to_normal(features.knots, features.quantiles, values)
-    centred = (values - features.reference) / features.error - features.mean
+    centred = _centred(np, features, values)
     components = centred @ features.basis if features.basis.size else centred
     return components.astype(np.float32)
 
 
-def observed_input(
-    features: Features, observation: Observation
-) -> Float[np.ndarray, " components"]:
+def observed_input(features: Features, observation: Observation) -> Float[np.ndarray, " inputs"]:
     """Network input of the observation itself."""
+    if features.energy_scale.size:
+        return context_of(np, features, observation.values[None])[0].astype(np.float32)
     components = project(features, observation.values[None])[0]
     return (components * features.scale).astype(np.float32)

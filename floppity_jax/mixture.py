@@ -56,8 +56,8 @@ class WeightedSimulations(NamedTuple):
     ----------
     theta : array (n, d)
         Parameters of the simulations that did not fail, in physical units.
-    spectra : array (n, channels)
-        Their noise-free spectra.
+    spectra : array (n, k)
+        What the simulator returned for each, noise-free.
     log_weights : array (n,)
         Their mean is the evidence.
     log_mass_error : float

@@ -14,7 +14,7 @@ import numpy as np
 import scipy.special
 from scipy.special import logsumexp
 
-from floppity_jax import noise
+from floppity_jax.datasets import join
 from floppity_jax.density import (
     Density,
     density_arrays,
@@ -24,6 +24,8 @@ from floppity_jax.density import (
 from floppity_jax.errors import InvalidInput, NoLikelihoodError, SimulatorError
 from floppity_jax.flows.config import FlowConfig
 from floppity_jax.importance import adaptive_draws
+from floppity_jax.instrument.model import Instrument
+from floppity_jax.measurement import Measurement, require_errors
 from floppity_jax.mixture import WeightedSimulations
 from floppity_jax.observation import Observation
 from floppity_jax.pool import Pool
@@ -38,8 +40,9 @@ from floppity_jax.typing import Float
 if TYPE_CHECKING:
     import xarray
 
-# Runs the simulator on physical parameters; the text names the piece of work, for the store.
+OBSERVED = ("values", "errors", "wavelength", "bin_width", "covariance")  # arrays of an observation
 CORRECTION = 2**31 - 1  # keeps the keys of importance sampling apart from those of the rounds
+# Runs the simulator on physical parameters; the text names the piece of work, for the store.
 Evaluate = Callable[[str, Float[np.ndarray, "n d"]], Simulations]
 
 
@@ -51,10 +54,8 @@ class Posterior:
 
     Attributes
     ----------
-    space : ParameterSpace
-        Parameters and priors.
-    observation : Observation
-        What was observed.
+    measurement : Measurement
+        What was observed, and how spectra become such data.
     density : Density
         The trained flow at the observation.
     flow : FlowConfig
@@ -67,13 +68,22 @@ class Posterior:
         Those of all rounds; None without a likelihood, and for a posterior read from a file.
     """
 
-    space: ParameterSpace
-    observation: Observation
+    measurement: Measurement
     density: Density
     flow: FlowConfig
     record: RunRecord
     evaluate: Evaluate | None = None
     simulations: WeightedSimulations | None = None
+
+    @property
+    def space(self) -> ParameterSpace:
+        """Parameters and priors."""
+        return self.measurement.space
+
+    @property
+    def observation(self) -> Observation:
+        """What was observed."""
+        return self.measurement.observation
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -136,7 +146,7 @@ class Posterior:
                 "others", list(others), "must have the same parameters and priors", "Leave it out."
             )
         evaluate = self._evaluator()
-        noise.require_errors(self.observation)
+        require_errors(self.observation)
         stopwatch = Stopwatch(dict(self.record.seconds))
         spectra: list[Float[np.ndarray, "m channels"]] = []
         work = f"importance_{len(self.record.rounds)}_rounds_seed{seed}_n{n}"
@@ -145,9 +155,9 @@ class Posterior:
 
         def log_target(stage: int, z: Float[np.ndarray, "m d"]) -> Float[np.ndarray, " m"]:
             with stopwatch.time("simulating"):
-                name = f"{work}_stage{stage + 1}"
-                spectra.append(evaluate(name, self.space.to_theta(z)).spectra)
-            log_likelihood = noise.log_likelihood(spectra[-1], self.observation).sum(axis=1)
+                theta = self.space.to_theta(z)
+                spectra.append(evaluate(f"{work}_stage{stage + 1}", theta).spectra)
+            log_likelihood = self.measurement.log_likelihood(spectra[-1], theta).sum(axis=1)
             # A model that failed has no likelihood: it carries no weight.
             return np.where(
                 np.isfinite(log_likelihood), log_likelihood + log_standard_normal(z), -np.inf
@@ -189,7 +199,7 @@ class Posterior:
         InvalidInput
             Where the posterior was read from a file, which does not hold the simulations.
         """
-        noise.require_errors(self.observation)
+        require_errors(self.observation)
         if self.simulations is None:
             raise InvalidInput(
                 "posterior", "read from a file", "must hold the simulations of its rounds",
@@ -219,15 +229,25 @@ class Posterior:
 
     def _content(self) -> tuple[Arrays, dict[str, Any]]:
         o, whitening = self.observation, self.density.whitening
+        instrument = self.measurement.instrument
         arrays = {
             **density_arrays(self.density),
-            **{f"observation_{k}": v for k, v in vars(o).items() if isinstance(v, np.ndarray)},
+            **{
+                f"observation_{i}_{field}": getattr(part, field)
+                for i, part in enumerate(o.parts)
+                for field in OBSERVED
+                if getattr(part, field) is not None
+            },
         }
+        if instrument.grid is not None:
+            arrays["grid"] = instrument.grid
         description = {
             "parameters": self.space.describe(),
             "dim": len(whitening.mean),
             "flow": dataclasses.asdict(self.flow),
-            "observation": {"name": o.name, "unit": o.unit},
+            "observations": [{"name": part.name, "unit": part.unit} for part in o.parts],
+            "instrument": instrument.describe(),
+            "simulator_names": self.measurement.simulator_names,
             "record": {
                 "seed": self.record.seed,
                 "method": self.record.method,
@@ -263,8 +283,8 @@ class ImportancePosterior(Posterior):
     ----------
     draws : array (n, d)
         Drawn from the flow, in physical units.
-    spectra : array (n, channels)
-        Their noise-free spectra.
+    spectra : array (n, k)
+        What the simulator returned for each, noise-free.
     log_weights : array (n,)
         Log of likelihood times prior over the density that the draws came from.
     log_mass_error : float
@@ -325,7 +345,7 @@ class ImportancePosterior(Posterior):
         inside = np.isfinite(log_prior)
         log_p = np.full(len(theta), -np.inf)
         spectra = evaluate("", theta[inside]).spectra
-        log_likelihood = noise.log_likelihood(spectra, self.observation).sum(axis=1)
+        log_likelihood = self.measurement.log_likelihood(spectra, theta[inside]).sum(axis=1)
         # A model that failed has no likelihood.
         log_likelihood = np.where(np.isfinite(log_likelihood), log_likelihood, -np.inf)
         log_p[inside] = log_likelihood + log_prior[inside] - self.log_evidence
@@ -349,7 +369,7 @@ class ImportancePosterior(Posterior):
 
     def _chi2(self) -> Float[np.ndarray, " n"]:
         """Chi square of each draw; NaN where the simulator failed."""
-        return (noise.residuals(self.spectra, self.observation) ** 2).sum(axis=1)
+        return (self.measurement.residuals(self.spectra, self.draws) ** 2).sum(axis=1)
 
     @functools.cached_property
     def _smoothed(self) -> tuple[Float[np.ndarray, " n"], float]:
@@ -388,23 +408,24 @@ def load_posterior(
     arrays = read_arrays(path)
     description = json.loads(str(arrays.pop("description")))
     space = ParameterSpace.from_description(description["parameters"])
-    observed: dict[str, Any] = {
-        key.removeprefix("observation_"): value
-        for key, value in arrays.items()
-        if key.startswith("observation_")
-    }
-    observation = Observation(**observed, **description["observation"])
+    parts = []
+    for i, named in enumerate(description["observations"]):
+        keys = {field: f"observation_{i}_{field}" for field in OBSERVED}
+        fields: dict[str, Any] = {f: arrays[key] for f, key in keys.items() if key in arrays}
+        parts.append(Observation(**named, **fields))
+    instrument = Instrument.from_description(description["instrument"], arrays.get("grid"))
+    measurement = Measurement(join(parts), space, instrument, description["simulator_names"])
     flow = FlowConfig(**description["flow"])
     evaluate: Evaluate | None = None
     if simulator is not None:
         host = Pool.of(pool)
 
         def evaluate(_name: str, theta: Float[np.ndarray, "n d"]) -> Simulations:
-            return simulate(simulator, space.as_mapping(theta), observation, host)
+            parameters = measurement.simulator_parameters(theta)
+            return simulate(simulator, parameters, measurement.output, host)
 
     common: dict[str, Any] = {
-        "space": space,
-        "observation": observation,
+        "measurement": measurement,
         "density": density_from_arrays(arrays, description["dim"], flow),
         "flow": flow,
         "record": RunRecord(**description["record"]),

@@ -16,11 +16,13 @@ import numpy as np
 from floppity_jax import sequential
 from floppity_jax.checkpoint import fit_arrays, fit_from_arrays
 from floppity_jax.compilation import use_cache
+from floppity_jax.datasets import join
 from floppity_jax.density import Density
 from floppity_jax.errors import InvalidInput
-from floppity_jax.familiarity import familiarity
 from floppity_jax.fingerprint import digest, fingerprint
 from floppity_jax.flows.config import FlowConfig
+from floppity_jax.instrument.model import Instrument
+from floppity_jax.measurement import Measurement
 from floppity_jax.mixture import WeightedSimulations
 from floppity_jax.observation import Observation
 from floppity_jax.pool import Pool
@@ -76,7 +78,12 @@ class Retrieval:
         Maps each name to a prior, a ``(low, high)`` tuple (uniform), a number (fixed), another
         parameter's name (tied) or a frozen `scipy.stats` law.
     observation
-        What was observed.
+        What was observed: an `Observation`, or several by name, ``{"niriss": first, ...}``. The
+        simulator then returns them by name, or one after the other in one array.
+    instrument : Instrument, list or dict, optional
+        What happens to a spectrum after the simulator: a list of steps of `floppity_jax.instrument`
+        or, for several datasets, lists by name. Parameters that only these use are kept from the
+        simulator, and cost no call of it.
     flow : FlowConfig, optional
         Size of the neural network.
     training : TrainingConfig, optional
@@ -97,38 +104,44 @@ class Retrieval:
         self,
         simulator: Callable[..., Any],
         parameters: Mapping[str, Any],
-        observation: Observation,
+        observation: Observation | Mapping[str, Observation] | Sequence[Observation],
         *,
+        instrument: Instrument | Mapping[str, Sequence[Any]] | Sequence[Any] | None = None,
         flow: FlowConfig | None = None,
         training: TrainingConfig | None = None,
         method: Literal["truncated", "apt"] = "truncated",
         pool: Pool | int | concurrent.futures.Executor | None = None,
     ) -> None:
-        if not isinstance(observation, Observation):
-            raise InvalidInput(
-                "observation", observation, "must be an Observation",
-                "Make one by fp.Observation(values, errors) or fp.read_observation(path).",
-            )  # fmt: skip
         if method not in ("truncated", "apt"):
             raise InvalidInput(
                 "method", method, 'must be "truncated" or "apt"', "Leave it out for the default."
             )
         self.simulator = simulator
         self.space = ParameterSpace(parameters)
-        self.observation = observation
+        self.observation: Observation = (
+            observation if isinstance(observation, Observation) else join(observation)
+        )
         self.flow = flow or FlowConfig.default()
         self.training = training or TrainingConfig()
         self.method = method
         self.pool = Pool.of(pool)
         simulator_kind(simulator)
-        self._check_names()
+        wanted = getattr(simulator, "parameters", None)
+        self.measurement = Measurement(
+            self.observation, self.space, Instrument.of(instrument), wanted
+        )
+        if wanted is not None:
+            self._check_names(set(wanted))
+        if self.flow.embedding in ("mlp", "convolution") and self.problem(1).measured:
+            raise InvalidInput(
+                "flow.embedding", self.flow.embedding,
+                "must be the projection where there is an instrument, a covariance or log features",
+                "Leave it out.",
+            )  # fmt: skip
 
-    def _check_names(self) -> None:
-        """Hold the parameters against the simulator's own list, where it has one."""
-        wanted = getattr(self.simulator, "parameters", None)
-        if wanted is None:
-            return
-        given, wanted = set(self.space.all_names), set(wanted)
+    def _check_names(self, wanted: set[str]) -> None:
+        """Hold the parameters against the simulator's own list."""
+        given = set(self.measurement.simulator_names)
         if missing := sorted(wanted - given):
             raise InvalidInput(
                 "parameters", sorted(given), f"must hold what the simulator needs, {missing} too",
@@ -149,8 +162,9 @@ class Retrieval:
             Where it is no `Observation`.
         """
         return Retrieval(
-            self.simulator, self.space.entries, observation, flow=self.flow,
-            training=self.training, method=self.method, pool=self.pool,
+            self.simulator, self.space.entries, observation,
+            instrument=self.measurement.instrument, flow=self.flow, training=self.training,
+            method=self.method, pool=self.pool,
         )  # fmt: skip
 
     def run(
@@ -220,10 +234,7 @@ class Retrieval:
         use_cache()
         stopwatch = Stopwatch()
         record = RunRecord(seed, self.method, [], 0, stopwatch.seconds, configuration)
-        problem = sequential.Problem(
-            len(self.space.names), self.observation, self.flow, self.training, self.method,
-            sum(counts),
-        )  # fmt: skip
+        problem = self.problem(sum(counts))
         state = sequential.init(problem)
         with store, Progress(counts, enabled=progress) as bar:
             tools = _Tools(problem, store, stopwatch, bar)
@@ -238,13 +249,18 @@ class Retrieval:
         with stopwatch.time("sampling"):
             weighted = self._weighted(problem, state)
         return Posterior(
-            space=self.space,
-            observation=self.observation,
+            measurement=self.measurement,
             density=state.fit.density,
             flow=self.flow,
             record=record,
             evaluate=functools.partial(self._evaluate, store),
             simulations=weighted,
+        )
+
+    def problem(self, rows: int) -> sequential.Problem:
+        """Return what stays the same from round to round, of ``rows`` simulations in all."""
+        return sequential.Problem(
+            len(self.space.names), self.measurement, self.flow, self.training, self.method, rows
         )
 
     def _weighted(
@@ -319,7 +335,7 @@ class Retrieval:
 
         return run_nested(
             sampler,
-            functools.partial(Problem, self.simulator, self.space, self.observation, self.pool),
+            functools.partial(Problem, self.simulator, self.measurement, self.pool),
             self._describe_problem(),
             live_points=live_points,
             seed=seed,
@@ -373,9 +389,7 @@ class Retrieval:
             change = sequential.distance(key_distance, before, fit.density)
             efficiency = sequential.efficiency(problem, learned, fit.density)
             key_familiarity = jax.random.fold_in(key_distance, 1)
-            familiar = familiarity(
-                key_familiarity, fit.features, learned.spectra[learned.used], self.observation
-            )
+            familiar = sequential.familiar(key_familiarity, problem, learned, fit.features)
         info = RoundInfo(
             simulations=len(batch["z"]),
             failures=len(failures),
@@ -439,7 +453,7 @@ class Retrieval:
         most_failures = self.pool.most_failures
         with stopwatch.time("simulating"):
             arrays = fill_round(
-                store, f"simulations/{name}", n, propose, self.observation.n_channels,
+                store, f"simulations/{name}", n, propose, self.measurement.output.size,
                 functools.partial(self._stream, most_failures=most_failures),
                 most_failures=most_failures, start=start, after=after,
                 report=bar.simulated,
@@ -451,8 +465,8 @@ class Retrieval:
         self, theta: Float[np.ndarray, "n d"], rows: np.ndarray, most_failures: float = 1.0
     ) -> Generator[Finished, None, None]:
         return stream(
-            self.simulator, self.space.as_mapping(theta), self.observation, self.pool, rows,
-            most_failures=most_failures,
+            self.simulator, self.measurement.simulator_parameters(theta), self.measurement.output,
+            self.pool, rows, most_failures=most_failures,
         )  # fmt: skip
 
     def _evaluate(
@@ -464,7 +478,7 @@ class Retrieval:
         path, after = f"simulations/{name}", digest(theta)
 
         def compute() -> Arrays:
-            simulations = collect(store, path, theta, self.observation.n_channels, self._stream)
+            simulations = collect(store, path, theta, self.measurement.output.size, self._stream)
             return {"theta": theta, **simulation_arrays(simulations)}
 
         with store:
@@ -506,7 +520,8 @@ class Retrieval:
         o = self.observation
         return {
             "parameters": self.space.describe(),
-            "observation": f"{o.name}:{digest(o.values, o.errors)}",
+            "observation": f"{o.name}:{digest(o.values, o.errors, o.covariance)}",
+            "instrument": self.measurement.instrument.describe(),
             "channels": f"{o.name}:{o.n_channels}:{digest(o.wavelength, o.bin_width)}",
             "simulator": fingerprint(self.simulator),
         }

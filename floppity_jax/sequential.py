@@ -17,19 +17,23 @@ import jax
 import numpy as np
 from scipy.special import logsumexp
 
-from floppity_jax import noise, proposals, training
+from floppity_jax import proposals, training
+from floppity_jax.batches import Draw, DrawMeasured, draw_projected, measured_rows, projected_rows
 from floppity_jax.density import Density, Whitening, log_standard_normal, new_flows, start_linear
+from floppity_jax.familiarity import MOST_TESTS, Familiarity, familiarity
 from floppity_jax.features import (
     Features,
     fit_features,
+    fit_measured,
     observed_input,
     project,
     whole_spectra,
 )
 from floppity_jax.flows.config import FlowConfig
 from floppity_jax.flows.embedding import start_from_projection
+from floppity_jax.measurement import Measurement
 from floppity_jax.mixture import Law, mixture_weights
-from floppity_jax.observation import Observation
+from floppity_jax.nuisances import VERSIONS, draw_versions
 from floppity_jax.training import TrainingRecord
 from floppity_jax.training_config import TrainingConfig
 from floppity_jax.typing import Bool, Float, Key
@@ -47,8 +51,8 @@ class Problem(NamedTuple):
     ----------
     dim : int
         Number of free parameters.
-    observation : Observation
-        What was observed.
+    measurement : Measurement
+        What was observed, and how spectra become such data.
     flow : FlowConfig
         Size and shape of the flow.
     training : TrainingConfig
@@ -60,11 +64,29 @@ class Problem(NamedTuple):
     """
 
     dim: int
-    observation: Observation
+    measurement: Measurement
     flow: FlowConfig
     training: TrainingConfig
     method: Method
     rows: int
+
+    @property
+    def measured(self) -> bool:
+        """Whether data are more than a spectrum with the noise of each channel."""
+        observation = self.measurement.observation
+        if observation.errors is None:
+            return False
+        return (
+            self.flow.features == "log"
+            or observation.covariance is not None
+            or not self.measurement.instrument.trivial
+        )
+
+    @property
+    def embedding(self) -> str:
+        """What the flow is given of a spectrum, as `FlowConfig` has it."""
+        n_channels = self.measurement.observation.n_channels
+        return "projection" if self.measured else self.flow.embedding_for(n_channels)
 
 
 class Fit(NamedTuple):
@@ -98,8 +120,8 @@ class State(NamedTuple):
     ----------
     z : array (n, d)
         Parameters simulated so far (good simulations only), in prior coordinates.
-    spectra : array (n, channels)
-        Their noise-free spectra.
+    spectra : array (n, k)
+        What the simulator returned, noise-free.
     inside : array (n,)
         Which of them lie in every region so far: all for ``apt``.
     used : array (n,)
@@ -126,7 +148,7 @@ class State(NamedTuple):
 
 def init(problem: Problem) -> State:
     """Start with nothing known."""
-    d, channels = problem.dim, problem.observation.n_channels
+    d, channels = problem.dim, problem.measurement.output.size
     return State(
         np.empty((0, d)), np.empty((0, channels)), np.empty(0, bool), np.empty(0, bool), 0, None,
         [], [],
@@ -181,31 +203,39 @@ def learn(
 ) -> Fit:
     """Train the flow on the simulations in use."""
     key_flow, key_fit, key_region, key_wide = jax.random.split(key, 4)
+    key_noise, key_versions = jax.random.split(jax.random.fold_in(key, 4))
     before = state.fit if problem.method == "apt" else None
     z, spectra = state.z[state.used], state.spectra[state.used]
+    clean, noisy = _simulated_data(key_noise, problem, z, spectra)
     if before is not None:
         features = before.features
         graph, parameters, _, whitening, _ = before.density
     else:
-        features = fit_features(spectra, problem.observation, problem.flow.components)
+        features = _fit_features(problem, clean, noisy)
         whitening = Whitening.fit(z)
         graph, parameters, features = _start(
-            key_flow, problem, features, whitening.whiten(z), spectra
+            key_flow, problem, features, whitening.whiten(z), clean
         )
+    rows: Any
+    draw: Draw
+    if problem.measured:
+        rows, draw = _measured_rows(key_versions, problem, state, features, whitening)
+    else:
+        rows = projected_rows(features, clean, whitening.whiten(z), problem.rows)
+        draw = draw_projected
     data = training.make_training_set(
-        whitening.whiten(z),
-        project(features, spectra),
+        rows,
         log_standard_normal(z),
         (np.arange(len(state.z)) < state.n_prior)[state.used],
-        features.scale,
-        features.noise,
-        rows=problem.rows,
+        n_rows=problem.rows,
         validation_fraction=problem.training.validation_fraction,
     )
     parameters, record = training.fit(
-        key_fit, graph, parameters, data, problem.training, atomic=before is not None, report=report
-    )
-    context = observed_input(features, problem.observation)
+        key_fit, graph, parameters, data, problem.training,
+        draw=draw, atomic=before is not None, report=report,
+    )  # fmt: skip
+    observation = problem.measurement.observation
+    context = observed_input(features, observation)
     density = Density(graph, parameters, context, whitening, 1 / max(features.noise, 1.0))
     region = proposals.highest_density_region(key_region, density)
     if not np.isfinite(region.log_threshold):
@@ -218,10 +248,36 @@ def learn(
     # Without, widths count, and the few simulations there are.
     log_threshold_used = (
         proposals.log_threshold_wide(key_wide, density)
-        if problem.observation.errors is None
+        if observation.errors is None
         else region.log_threshold
     )
     return Fit(density, features, region.log_threshold, log_threshold_used, record)
+
+
+def _simulated_data(
+    key: Key, problem: Problem, z: Float[np.ndarray, "n d"], spectra: Float[np.ndarray, "n k"]
+) -> tuple[Float[np.ndarray, "n channels"], Float[np.ndarray, "n channels"]]:
+    """Return data of simulations, without and with noise."""
+    theta = problem.measurement.space.to_theta(z)
+    clean = problem.measurement.predict(spectra, theta)
+    if not problem.measured:
+        return clean, clean
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    return clean, problem.measurement.noisy(rng, spectra, theta)
+
+
+def _fit_features(
+    problem: Problem,
+    clean: Float[np.ndarray, "n channels"],
+    noisy: Float[np.ndarray, "n channels"],
+) -> Features:
+    observation, n_components = problem.measurement.observation, problem.flow.components
+    if not problem.measured:
+        return fit_features(clean, observation, n_components)
+    return fit_measured(
+        clean, noisy, observation, n_components, log=problem.flow.features == "log",
+        energies=problem.measurement.instrument.changes_noise,
+    )  # fmt: skip
 
 
 def _start(
@@ -229,17 +285,39 @@ def _start(
     problem: Problem,
     features: Features,
     white: Float[np.ndarray, "n d"],
-    spectra: Float[np.ndarray, "n channels"],
+    clean: Float[np.ndarray, "n channels"],
 ) -> tuple[Any, Any, Features]:
     """Return fresh flows that begin as a linear regression on the projected spectra."""
-    inputs = project(features, spectra) * features.scale
-    embedded = problem.flow.embedding_for(problem.observation.n_channels) != "projection"
+    inputs = project(features, clean) * features.scale
+    embedded = problem.embedding != "projection"
     if embedded:
-        features, kernel = whole_spectra(features, spectra)
-    graph, parameters = new_flows(key, problem.dim, len(features.scale), problem.flow)
+        features, kernel = whole_spectra(features, clean)
+    graph, parameters = new_flows(key, problem.dim, features.n_inputs, problem.flow)
     if embedded:
         parameters = start_from_projection(parameters, kernel)
+    # What tells of the noise has no part in the regression, to begin with.
+    inputs = np.pad(inputs, [(0, 0), (0, len(features.energy_scale))])
     return graph, start_linear(graph, parameters, white, inputs), features
+
+
+def _measured_rows(
+    key: Key, problem: Problem, state: State, features: Features, whitening: Whitening
+) -> tuple[Any, Draw]:
+    """Return simulations with several versions of the parameters that cost no simulator call."""
+    measurement = problem.measurement
+    z, spectra = state.z[state.used], state.spectra[state.used]
+    versions = 1 if problem.method == "apt" or not len(measurement.nuisances) else VERSIONS
+    region = state.regions[-1] if state.regions else None
+    every = draw_versions(key, z, measurement.nuisances, region, versions)
+    flat = every.reshape(-1, problem.dim)
+    shape = every.shape[:2]
+    values = {
+        name: each.reshape(shape)
+        for name, each in measurement.instrument_values(measurement.space.to_theta(flat)).items()
+    }
+    white = whitening.whiten(flat).reshape(every.shape)
+    rows = measured_rows(measurement, features, spectra, white, values, problem.rows)
+    return rows, DrawMeasured(measurement.prepared)
 
 
 def update(problem: Problem, state: State, fit: Fit) -> State:
@@ -264,8 +342,30 @@ def update(problem: Problem, state: State, fit: Fit) -> State:
 
 def weigh(problem: Problem, state: State) -> tuple[Float[np.ndarray, " n"], float]:
     """Weigh all simulations so far by their likelihood: `mixture.mixture_weights`."""
-    log_likelihood = noise.log_likelihood(state.spectra, problem.observation).sum(axis=1)
+    log_likelihood = _log_likelihood(problem, state.z, state.spectra)
     return mixture_weights(state.laws, state.z, log_likelihood)
+
+
+def _log_likelihood(
+    problem: Problem, z: Float[np.ndarray, "n d"], spectra: Float[np.ndarray, "n k"]
+) -> Float[np.ndarray, " n"]:
+    theta = problem.measurement.space.to_theta(z)
+    return problem.measurement.log_likelihood(spectra, theta).sum(axis=1)
+
+
+def familiar(key: Key, problem: Problem, state: State, features: Features) -> Familiarity:
+    """Say whether the observation is like the simulations that were learned from."""
+    z, spectra = state.z[state.used], state.spectra[state.used]
+    theta = problem.measurement.space.to_theta(z)
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    rows = rng.permutation(len(z))[:MOST_TESTS]
+    return familiarity(
+        features,
+        problem.measurement.predict(spectra, theta),
+        rows,
+        problem.measurement.noisy(rng, spectra[rows], theta[rows]),
+        problem.measurement.observation,
+    )
 
 
 def distance(key: Key, old: Density | None, new: Density) -> float:
@@ -299,10 +399,10 @@ def efficiency(problem: Problem, state: State, density: Density) -> float:
     ``mean(L)^2 / (mean(r) mean(L^2 / r))``. NaN where there is no likelihood, or where the
     proposals were no truncated prior, or too few simulations lie where the likelihood is high.
     """
-    if problem.observation.errors is None or problem.method == "apt":
+    if problem.measurement.observation.errors is None or problem.method == "apt":
         return float("nan")
     z, spectra = state.z[state.inside], state.spectra[state.inside]
-    log_l = noise.log_likelihood(spectra, problem.observation).sum(axis=1)
+    log_l = _log_likelihood(problem, z, spectra)
     if proposals.effective_sample_size(log_l) < LEAST_ESS:
         return float("nan")
     log_r = density.log_prob(z) - log_standard_normal(z)

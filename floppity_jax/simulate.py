@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 
 from floppity_jax.engine import Calls, Ended, run_in_engine
 from floppity_jax.errors import SimulatorError
-from floppity_jax.observation import Observation
+from floppity_jax.observation import Observation, Output
 from floppity_jax.pool import Pool
 from floppity_jax.simulators.base import batch_size, simulator_kind
 from floppity_jax.worker import Outcome
@@ -71,15 +71,15 @@ class Simulations(NamedTuple):
 def simulate(
     simulator: Callable[..., Any],
     parameters: Mapping[str, Float[np.ndarray, " n"]],
-    observation: Observation,
+    wanted: Observation | Output,
     pool: Pool,
     *,
     device_chunk: int = DEVICE_CHUNK,
 ) -> Simulations:
     """Run a simulator on every row of ``parameters``: `stream`, to its end."""
     n = len(next(iter(parameters.values())))
-    simulations = Simulations(np.full((n, observation.n_channels), np.nan), {})
-    for finished in stream(simulator, parameters, observation, pool, device_chunk=device_chunk):
+    simulations = Simulations(_nothing(n, _output(wanted)), {})
+    for finished in stream(simulator, parameters, wanted, pool, device_chunk=device_chunk):
         simulations.take(finished)
     return simulations
 
@@ -87,7 +87,7 @@ def simulate(
 def stream(
     simulator: Callable[..., Any],
     parameters: Mapping[str, Float[np.ndarray, " n"]],
-    observation: Observation,
+    wanted: Observation | Output,
     pool: Pool,
     rows: Int[np.ndarray, " m"] | None = None,
     *,
@@ -102,9 +102,9 @@ def stream(
         Of any of the kinds in `floppity_jax.simulators`.
     parameters
         Every parameter by name, each an array (n,).
-    observation
-        Its number of channels is what a spectrum must have; where the simulator returns a mapping
-        of datasets, its name picks one.
+    wanted
+        Lengths of the datasets, all that the simulator may return as one array; or where it returns
+        a mapping, their names pick from it.
     pool
         Not used by simulators that run on the device.
     rows
@@ -125,27 +125,27 @@ def stream(
     InvalidInput
         Where the simulator cannot be sent to a worker.
     """
-    n = len(next(iter(parameters.values())))
+    n, output = len(next(iter(parameters.values()))), _output(wanted)
     kind = simulator_kind(simulator)
     most = device_chunk if kind == "jax_batched" else min(batch_size(simulator), max(1, n // 4))
-    size = 1 if kind == "scalar" else _batch_size(most, observation.n_channels)
-    wanted = np.arange(n) if rows is None else rows
-    calls = [np.arange(i * size, min((i + 1) * size, n)) for i in np.unique(wanted // size)]
+    size = 1 if kind == "scalar" else _batch_size(most, output.size)
+    asked = np.arange(n) if rows is None else rows
+    calls = [np.arange(i * size, min((i + 1) * size, n)) for i in np.unique(asked // size)]
     if kind == "jax_batched":
         run = _on_device(simulator, parameters, calls, size)
     else:
         run = run_in_engine(pool, simulator, kind, parameters, calls)
     failed: list[str] = []
     shapeless = 0
-    sound = len(wanted) < n  # spectra of the right shape have been seen, perhaps by an earlier run
+    sound = len(asked) < n  # spectra of the right shape have been seen, perhaps by an earlier run
     with contextlib.closing(run):
         for started, ended in run:
             for call, outcome in ended:
                 try:
-                    spectra, text = _checked(outcome, observation, kind), outcome.error
+                    spectra, text = _checked(outcome, output, kind), outcome.error
                     sound |= not text
                 except SimulatorError as error:
-                    spectra, text = _nothing(len(call), observation), str(error)
+                    spectra, text = _nothing(len(call), output), str(error)
                     shapeless += len(call)
                     if not sound and shapeless >= min(FIRST, n):
                         raise
@@ -155,7 +155,7 @@ def stream(
             if hopeless(len(failed), started, most_failures):
                 raise too_many_failures(failed, started)
             if not ended:
-                yield Finished(np.arange(0), _nothing(0, observation), {})
+                yield Finished(np.arange(0), _nothing(0, output), {})
 
 
 def too_many_failures(texts: Iterable[str], n: int) -> TooManyFailures:
@@ -229,24 +229,34 @@ def _finished(
     return Finished(rows, spectra, dict.fromkeys(rows[bad].tolist(), text))
 
 
-def _nothing(n: int, observation: Observation) -> Float[np.ndarray, "n channels"]:
-    return np.full((n, observation.n_channels), np.nan)
+def _output(wanted: Observation | Output) -> Output:
+    return wanted if isinstance(wanted, Output) else wanted.output
 
 
-def _checked(
-    outcome: Outcome, observation: Observation, kind: str
-) -> Float[np.ndarray, "n channels"]:
+def _nothing(n: int, output: Output) -> Float[np.ndarray, "n channels"]:
+    return np.full((n, output.size), np.nan)
+
+
+def _checked(outcome: Outcome, output: Output, kind: str) -> Float[np.ndarray, "n channels"]:
     """Return the spectra of a call, or raise with what is wrong with them."""
     n, result = outcome.n, outcome.result
     if outcome.error:
-        return _nothing(n, observation)
-    if isinstance(result, Mapping):
-        if observation.name not in result:
-            raise SimulatorError(
-                f"the simulator returned the datasets {sorted(map(str, result))}, none of which is "
-                f"the observation's, {observation.name!r}. Give the observation one of these names."
-            )
-        result = result[observation.name]
+        return _nothing(n, output)
+    if not isinstance(result, Mapping):
+        return _of_shape(result, "+".join(output.names), output.size, n, kind)
+    if missing := [name for name in output.names if name not in result]:
+        raise SimulatorError(
+            f"the simulator returned the datasets {sorted(map(str, result))}, none of which is "
+            f"the observation's, {missing[0]!r}. Give the observation one of these names."
+        )
+    pairs = zip(output.names, output.sizes, strict=True)
+    return np.concatenate([_of_shape(result[name], name, k, n, kind) for name, k in pairs], axis=1)
+
+
+def _of_shape(
+    result: Any, name: str, channels: int, n: int, kind: str
+) -> Float[np.ndarray, "n channels"]:
+    """Return the spectra of a dataset, or raise with what is wrong with them."""
     try:
         spectra = np.ma.filled(np.ma.asarray(result, dtype=np.float64), np.nan)
     except (TypeError, ValueError) as error:
@@ -254,16 +264,15 @@ def _checked(
             f"the simulator returned {type(result).__name__}, of which no array of numbers can be "
             f"made ({error})."
         ) from None
-    expected = (observation.n_channels,) if kind == "scalar" else (n, observation.n_channels)
+    expected = (channels,) if kind == "scalar" else (n, channels)
     if spectra.shape != expected:
         hint = "Does it compute the channels that were observed?"
-        if len(expected) == 2 == spectra.ndim and len(spectra) == observation.n_channels:
+        if len(expected) == 2 == spectra.ndim and len(spectra) == channels:
             hint = "It is transposed: return one row for each parameter set."
-        elif kind == "scalar" and spectra.size == observation.n_channels:
+        elif kind == "scalar" and spectra.size == channels:
             hint = "Return a one-dimensional array."
         raise SimulatorError(
             f"the simulator returned shape {spectra.shape}; expected {expected}, "
-            f"{'' if kind == 'scalar' else 'parameter sets by '}channels of "
-            f"{observation.name!r}. {hint}"
+            f"{'' if kind == 'scalar' else 'parameter sets by '}channels of {name!r}. {hint}"
         )
-    return spectra.reshape(n, observation.n_channels)
+    return spectra.reshape(n, channels)

@@ -21,6 +21,7 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from floppity_jax import losses
+from floppity_jax.batches import Draw, draw_projected, pad_rows
 from floppity_jax.flows.ensemble import over_members
 from floppity_jax.flows.spline_flow import SplineFlow
 from floppity_jax.training_config import TrainingConfig
@@ -46,29 +47,20 @@ class TrainingSet(NamedTuple):
 
     Attributes
     ----------
-    z : array (rows, d)
-        Whitened parameters.
-    components : array (rows, c)
-        Projected noise-free spectra.
+    rows : pytree of arrays
+        Simulations, for the `batches.Draw` of the training.
     log_prior : array (rows,)
         ``log p(z)`` up to a constant.
     from_prior : array (rows,)
         1 where the row was drawn from the prior, else 0.
-    scale : array (c,)
-        Turns components with noise into inputs.
-    noise : float
-        Standard deviation of the noise on a component.
     n_train, n_validation : int
         How many of the rows in use are trained on, and how many validated on: which, is the
         member's own affair.
     """
 
-    z: Float[Array, "rows d"]
-    components: Float[Array, "rows c"]
+    rows: Any
     log_prior: Float[Array, " rows"]
     from_prior: Float[Array, " rows"]
-    scale: Float[Array, " c"]
-    noise: Float[Array, ""]
     n_train: Int[Array, ""]
     n_validation: Int[Array, ""]
 
@@ -104,6 +96,8 @@ class _Recipe(NamedTuple):
         Structure of the flow.
     config : TrainingConfig
         How to train.
+    draw : callable
+        Returns the parameters and network inputs of the rows of a batch.
     atomic : bool
         By the loss of APT.
     rows : NamedSharding
@@ -112,6 +106,7 @@ class _Recipe(NamedTuple):
 
     graph: nnx.GraphDef[SplineFlow]
     config: TrainingConfig
+    draw: Draw
     atomic: bool
     rows: NamedSharding
 
@@ -135,31 +130,20 @@ class _State(NamedTuple):
 
 
 def make_training_set(
-    z: Float[np.ndarray, "n d"],
-    components: Float[np.ndarray, "n c"],
+    rows: Any,
     log_prior: Float[np.ndarray, " n"],
     from_prior: Float[np.ndarray, " n"],
-    scale: Float[np.ndarray, " c"],
-    noise: float,
     *,
-    rows: int,
+    n_rows: int,
     validation_fraction: float,
 ) -> TrainingSet:
-    """Pad to ``rows`` rows and count how many are validated on."""
-    n = len(z)
+    """Count how many rows are validated on, and pad to ``n_rows``: ``rows`` has that many."""
+    n = len(log_prior)
     n_validation = max(1, round(validation_fraction * n))
-
-    def pad(array: np.ndarray) -> Array:
-        widths = [(0, rows - n)] + [(0, 0)] * (array.ndim - 1)
-        return jnp.asarray(np.pad(array, widths), dtype=float)
-
     return TrainingSet(
-        pad(z),
-        pad(components),
-        pad(log_prior),
-        pad(from_prior),
-        jnp.asarray(scale, float),
-        jnp.asarray(noise, float),
+        rows,
+        pad_rows(log_prior, n_rows),
+        pad_rows(from_prior, n_rows),
         jnp.int32(n - n_validation),
         jnp.int32(n_validation),
     )
@@ -172,6 +156,7 @@ def fit(
     data: TrainingSet,
     config: TrainingConfig,
     *,
+    draw: Draw = draw_projected,
     atomic: bool = False,
     report: Callable[[int, float], None] = lambda epoch, loss: None,
 ) -> tuple[Any, TrainingRecord]:
@@ -188,6 +173,8 @@ def fit(
         From `make_training_set`. Each member validates on rows of its own choice.
     config
         How to train.
+    draw
+        Returns the parameters and network inputs of picked rows.
     atomic
         Train with the atomic loss of APT rather than by maximum likelihood.
     report
@@ -207,7 +194,7 @@ def fit(
     """
     members = len(jax.tree.leaves(parameters)[0])
     rows = _rows_sharding(config.batch_size)
-    recipe = _Recipe(graph, config, atomic, rows)
+    recipe = _Recipe(graph, config, draw, atomic, rows)
     # Copies: the state is donated to the compiled epoch, the caller's arrays are not.
     keys, parameters, data = jax.device_put(
         (jax.random.split(key, members), jax.tree.map(jnp.array, parameters), data),
@@ -266,7 +253,7 @@ def _start(
     zero, config = jnp.int32(0), recipe.config
 
     def one(key: Key, parameters: Any) -> tuple[_State, Array]:
-        rows = data.z.shape[0]
+        rows = len(data.log_prior)
         order = _shuffled(jax.random.fold_in(key, 0), rows, data.n_train + data.n_validation)
         loss = _validation_loss(parameters, key, order, data, recipe)
         # Training from here may only improve on the start, which may be good already.
@@ -424,10 +411,7 @@ def _losses(
     flow = nnx.merge(recipe.graph, parameters)
     # The compiler follows from here: each device works on its rows, gradients are summed over all.
     picked = jax.lax.with_sharding_constraint(picked, recipe.rows)
-    components = data.components[picked]
-    noise = data.noise * jax.random.normal(key_noise, components.shape)
-    context = (components + noise) * data.scale
-    z = data.z[picked]
+    z, context = recipe.draw(key_noise, data.rows, picked)
     if not recipe.atomic:
         return losses.negative_log_likelihood(flow, z, context)
     atoms = losses.draw_atoms(key_atoms, len(picked), recipe.config.atoms, n_distinct)

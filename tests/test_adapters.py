@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import floppity_jax as fp
+from floppity_jax.channels import average, channel_weights
 from floppity_jax.errors import InvalidInput, SimulatorError
 from floppity_jax.simulators import PICASO, PetitRADTRANS, TauREx
-from floppity_jax.simulators.channels import average, channel_weights
 
 ROOT = pathlib.Path(__file__).parents[1]
 CHANNELS = types.SimpleNamespace(

@@ -168,7 +168,7 @@ def test_whole_numbers_pass_as_real_ones(folder):
     assert config.load(path).retrieval.training.learning_rate == 1
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["demo"], ["resume"], ["report"]])
+@pytest.mark.parametrize("command", [[], ["run"], ["demo"], ["resume"], ["report"], ["compare"]])
 def test_help_of_each_command(command, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main([*command, "--help"])
@@ -226,6 +226,10 @@ def test_a_run_from_end_to_end(folder, capsys, monkeypatch):
     assert cli.main(["report", str(output)]) == 0
     assert capsys.readouterr().out == shown
     assert (output / "corner.png").is_file()
+
+    assert cli.main(["compare", str(output), str(output / "posterior.nc")]) == 0
+    assert "too few draws to tell" in capsys.readouterr().out  # 200
+    assert (output / "comparison.png").is_file()
 
     # As from a new shell, after the files that it started from are gone.
     monkeypatch.delitem(sys.modules, "my_model")

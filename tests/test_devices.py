@@ -6,19 +6,21 @@ import sys
 
 SCRIPT = """
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
 from floppity_jax import density, training
+from floppity_jax.batches import ProjectedRows
 from floppity_jax.flows.config import FlowConfig
 
 assert len(jax.local_devices()) == 8
 rng = np.random.default_rng(0)
 z = rng.normal(size=(300, 2))
 x = np.concatenate([z @ rng.normal(size=(2, 2)), rng.normal(size=(300, 1))], axis=1)
+rows = ProjectedRows(*(jnp.asarray(a, float) for a in (z, x, np.full(3, 0.5), 1.0)))
 data = training.make_training_set(
-    z, x, -0.5 * (z**2).sum(1), np.ones(300), np.full(3, 0.5), 1.0,
-    rows=300, validation_fraction=0.1,
+    rows, -0.5 * (z**2).sum(1), np.ones(300), n_rows=300, validation_fraction=0.1
 )
 config_flow = FlowConfig(transforms=1, bins=4, width=16, blocks=1, members=1)
 graph, parameters = density.new_flows(jax.random.key(1), 2, 3, config_flow)

@@ -1,16 +1,26 @@
-"""The pages under docs/ and the README: their links lead somewhere, their code compiles."""
+"""The pages under docs/ and the README: they build, their links lead on, their code compiles."""
 
+import inspect
 import pathlib
+import pkgutil
 import re
+import shlex
+import shutil
+import subprocess
+import sys
 import tomllib
+import types
 
+import numpy as np
 import pytest
 
 import floppity_jax as fp
-from floppity_jax import config
+from floppity_jax import cli, config, plots, report, simulators
+from floppity_jax.features import fit_features, project
 
 ROOT = pathlib.Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted({*DOCS.rglob("*.md")} - {*DOCS.glob("_build/**")})]
 
 
 def _blocks(page, language):
@@ -21,21 +31,139 @@ def test_there_are_pages():
     assert len(PAGES) > 5
 
 
+def _anchors(page):
+    """What the headings of a page are reached by."""
+    prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    titles = re.findall(r"^#+ (.+)$", prose, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title).lower().replace(" ", "-") for title in titles}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
-    links = re.findall(r"\]\(([^)#]+)\)|src=\"([^\"]+)\"", page.read_text())
-    local = ["".join(link) for link in links if "://" not in "".join(link)]
-    assert [link for link in local if not (page.parent / link).exists()] == []
+    lost = []
+    for link in map("".join, re.findall(r"\]\(([^)]+)\)|src=\"([^\"]+)\"", page.read_text())):
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        found = target.exists() and (not anchor or anchor in _anchors(target))
+        if "://" not in link and not found:
+            lost.append(link)
+    assert lost == []
+
+
+def test_the_pages_build(tmp_path):
+    """Without a warning: every page is in the contents, every reference and docstring is read."""
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-n", "-q", DOCS, tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "api" / "retrieval.html").read_text()
+    assert "Run the rounds and return the posterior" in page
+
+
+@pytest.mark.parametrize("module", [fp, simulators, plots, report], ids=lambda m: m.__name__)
+def test_every_public_name_is_in_the_reference(module):
+    reference = "".join(page.read_text() for page in (DOCS / "api").glob("*.md"))
+    documented = set(re.findall(r"auto\w+:: ([\w.]+)", reference))
+    public = {name: getattr(module, name) for name in module.__all__}
+    for name, value in public.items():
+        assert value.__doc__
+        assert isinstance(value, types.ModuleType) or f"{module.__name__}.{name}" in documented
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_code_compiles_and_names_of_the_package_exist(page):
     for block in _blocks(page, "python"):
         compile(block, page.name, "exec")
-        for dotted in re.findall(r"\bfp((?:\.\w+)+)", block):
-            found = fp
-            for name in dotted.split(".")[1:]:
-                found = getattr(found, name)
+    for dotted in re.findall(r"\b(?:fp|floppity_jax)((?:\.[a-zA-Z]\w*)+)", page.read_text()):
+        pkgutil.resolve_name(f"floppity_jax{dotted}")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_settings_that_are_named_exist(page):
+    named = re.findall(r"\b(FlowConfig|TrainingConfig|Pool)\(([^()]+)\)", page.read_text())
+    for name, arguments in named:
+        known = inspect.signature(getattr(fp, name)).parameters
+        assert set(re.findall(r"(\w+)=", arguments)) <= set(known)
+
+
+def _rows():
+    """FlopPITy's feature, ours, and the test of each row of the feature table."""
+    rows = re.findall(r"^\|(.*)\|(.*)\|(.*)\|$", (DOCS / "features.md").read_text(), re.MULTILINE)
+    rows = [[cell.strip() for cell in row] for row in rows]
+    return [row for row in rows if row[0] != "FlopPITy 0.5" and set(row[0]) != {"-"}]
+
+
+def test_each_row_of_the_feature_table_names_a_test_that_exists():
+    assert len(_rows()) > 40
+    for _, ours, test in _rows():
+        if test or not ours.startswith(("no", "not yet")):
+            name, file, function, link = re.fullmatch(
+                r"\[((tests/\w+\.py)::(\w+))\]\((.*)\)", test
+            ).groups()
+            assert link == f"../{file}", name
+            assert f"def {function}(" in (ROOT / file).read_text(), name
+
+
+def test_spectra_of_any_size_and_sign():
+    """An emission spectrum in W/m2/um, some of it negative, is what it is in other units."""
+    rng = np.random.default_rng(0)
+    spectra = rng.normal(size=(200, 3)) @ rng.normal(size=(3, 30))
+    observations = [
+        fp.Observation(unit * spectra[0], np.full(30, 0.1 * unit)) for unit in (1, 1e-15)
+    ]
+    assert observations[1].values.min() < 0
+    large, small = (
+        project(fit_features(unit * spectra, observation, 8), unit * spectra)
+        for unit, observation in zip((1, 1e-15), observations, strict=True)
+    )
+    np.testing.assert_allclose(small, large, rtol=1e-4, atol=1e-4)
+
+
+def _run_blocks(page, names):
+    """Run the code of a page but for retrievals, which take a minute."""
+    for block in _blocks(page, "python"):
+        if ".run(" not in block and "read_nested(" not in block:
+            exec(compile(block, page.name, "exec"), names)
+    return names
+
+
+def test_the_first_steps_run(tmp_path, monkeypatch):
+    """A model, its observation and its input file are put together as the page says."""
+    page = DOCS / "own_model.md"
+    (tmp_path / "slab.py").write_text(_blocks(page, "python")[0])
+    monkeypatch.syspath_prepend(tmp_path)
+    retrieval = _run_blocks(page, {"__name__": "docs"})["retrieval"]
+    seen = retrieval.observation
+    np.savetxt(tmp_path / "mine.txt", np.transpose([seen.wavelength, seen.values, seen.errors]))
+    (toml,) = _blocks(page, "toml")
+    (tmp_path / "slab.toml").write_text(toml)
+    assert config.load(tmp_path / "slab.toml").retrieval.space.names == retrieval.space.names
+
+    page = DOCS / "first_retrieval.md"
+    names = _run_blocks(page, {"__name__": "docs"})
+    shutil.copy(names["data"], tmp_path / "mine.csv")
+    (toml,) = _blocks(page, "toml")
+    (tmp_path / "mine.toml").write_text(toml)
+    assert config.load(tmp_path / "mine.toml").retrieval.space.names == (
+        "T", "X_H2O", "X_CO2", "radius",
+    )  # fmt: skip
+
+
+def test_a_likelihood_for_multinest_becomes_a_retrieval():
+    names = _run_blocks(DOCS / "from_multinest.md", {"__name__": "docs"})
+    theta = [900.0, -6.0]
+    spectrum = names["retrieval"].simulator(dict(zip(["T", "log_X"], theta, strict=True)))[None]
+    observation = names["retrieval"].observation
+    constant = np.log(2 * np.pi * observation.errors**2).sum() / 2
+    measurement = names["retrieval"].measurement
+    ours = measurement.log_likelihood(spectrum, np.array([theta])).sum() + constant
+    np.testing.assert_allclose(names["log_likelihood"](theta, 2, 2), ours, rtol=1e-9)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_of_the_package_are_taken(page):
+    for block in _blocks(page, "sh"):
+        for line in re.findall(r"^floppity-jax (.+)$", block, re.MULTILINE):
+            cli._parser().parse_args(shlex.split(line, comments=True))
 
 
 def test_the_first_simulator_of_the_docs_is_taken():

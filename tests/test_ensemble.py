@@ -12,6 +12,7 @@ import floppity_jax as fp
 from floppity_jax import plots, report
 from floppity_jax.diagnostics.comparison import as_datatree
 from floppity_jax.errors import InvalidInput, NoLikelihoodError, RunDirectoryError
+from floppity_jax.measurement import Measurement
 from floppity_jax.priors import ParameterSpace
 
 N, ROUNDS = 300, 2
@@ -358,6 +359,7 @@ def test_what_cannot_be_corrected_is_refused(ensemble):
         with pytest.raises(InvalidInput):
             ensemble.importance_sample(n, weights=weights)
     member = ensemble.members[0]
-    wider = dataclasses.replace(member, space=ParameterSpace({**PRIORS, "a": fp.Normal(0, 2)}))
+    space = ParameterSpace({**PRIORS, "a": fp.Normal(0, 2)})
+    wider = dataclasses.replace(member, measurement=Measurement(member.observation, space))
     with pytest.raises(InvalidInput, match="same parameters and priors"):
         member.importance_sample(100, others=[wider])

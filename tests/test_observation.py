@@ -5,9 +5,11 @@ import importlib.resources
 import numpy as np
 import pytest
 
-from floppity_jax import noise
 from floppity_jax.errors import InvalidInput, NoLikelihoodError
-from floppity_jax.observation import Observation, read_observation
+from floppity_jax.measurement import Measurement
+from floppity_jax.observation import Observation
+from floppity_jax.priors import ParameterSpace
+from floppity_jax.spectra.read import read_observation
 
 ONES = np.ones(4)
 WAVELENGTH = np.array([1.0, 2.0, 4.0, 5.0])
@@ -51,9 +53,11 @@ def test_likelihood_is_that_of_independent_gaussians():
     observation = Observation([1.0, 2.0, 3.0], [0.1, 0.2, 0.5])
     spectra = np.array([[1.1, 1.7, 3.0], [0.0, 2.0, 4.0]])
     expected = stats.norm(observation.values, observation.errors).logpdf(spectra)
-    np.testing.assert_allclose(noise.log_likelihood(spectra, observation), expected, rtol=1e-13)
+    space, theta = ParameterSpace({"a": (0.0, 1.0)}), np.full((2, 1), 0.5)
+    found = Measurement(observation, space).log_likelihood(spectra, theta)
+    np.testing.assert_allclose(found, expected, rtol=1e-13)
     with pytest.raises(NoLikelihoodError, match="'spectrum' has errors=None"):
-        noise.log_likelihood(spectra, Observation([1.0, 2.0, 3.0]))
+        Measurement(Observation([1.0, 2.0, 3.0]), space).log_likelihood(spectra, theta)
 
 
 @pytest.fixture

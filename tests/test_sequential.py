@@ -11,9 +11,12 @@ import floppity_jax as fp
 from floppity_jax import retrieval, sequential
 from floppity_jax.density import Density, Whitening, new_flows
 from floppity_jax.flows.config import FlowConfig
+from floppity_jax.measurement import Measurement
 from floppity_jax.mixture import Law
+from floppity_jax.priors import ParameterSpace
 from floppity_jax.training_config import TrainingConfig
 
+SPACE = ParameterSpace({"a": fp.Normal(0, 1), "b": fp.Normal(0, 1)})
 SMALL = FlowConfig(transforms=1, bins=4, width=8, blocks=1, components=2, members=1)
 N_CHANNELS, SIGMA = 12, 0.8
 DESIGN = np.random.default_rng(0).normal(size=(2, N_CHANNELS)) / 2
@@ -72,7 +75,8 @@ def test_distance_of_normal_laws_of_different_width(factor):
 
 
 def _problem(**changes):
-    problem = sequential.Problem(2, OBSERVATION, SMALL, TrainingConfig(), "truncated", rows=100_000)
+    measurement = Measurement(changes.pop("observation", OBSERVATION), SPACE)
+    problem = sequential.Problem(2, measurement, SMALL, TrainingConfig(), "truncated", rows=100_000)
     return problem._replace(**changes)
 
 

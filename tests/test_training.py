@@ -13,9 +13,12 @@ from scipy import stats
 
 import floppity_jax as fp
 from floppity_jax import sequential, training
+from floppity_jax.batches import ProjectedRows, draw_projected, pad_rows
 from floppity_jax.density import CHUNK, Density, Whitening, new_flows
 from floppity_jax.flows.config import FlowConfig
+from floppity_jax.measurement import Measurement
 from floppity_jax.mixture import Law
+from floppity_jax.priors import ParameterSpace
 from floppity_jax.training import MOST_ROLLBACKS, StopReason
 from floppity_jax.training_config import TrainingConfig
 
@@ -38,6 +41,11 @@ def _compile_fast():
     jax.config.update("jax_disable_most_optimizations", before)
 
 
+def _simulations(z, components, scale):
+    z, components = (pad_rows(array, ROWS) for array in (z, components))
+    return ProjectedRows(z, components, jnp.asarray(scale, float), jnp.ones(()))
+
+
 def _data(rows=(), value=0.0):
     """Return a linear model of normal parameters, seen through noise; some rows may be broken."""
     z = np.random.default_rng(1).normal(size=(N, DIM))
@@ -45,8 +53,8 @@ def _data(rows=(), value=0.0):
     scale = 1 / np.sqrt(components.var(axis=0) + 1)
     components[list(rows)] = value
     return training.make_training_set(
-        z, components, -0.5 * (z**2).sum(1), np.ones(N), scale, 1.0,
-        rows=ROWS, validation_fraction=1 - N_TRAIN / N,
+        _simulations(z, components, scale), -0.5 * (z**2).sum(1), np.ones(N),
+        n_rows=ROWS, validation_fraction=1 - N_TRAIN / N,
     )  # fmt: skip
 
 
@@ -56,7 +64,7 @@ def _flows(config=FLOW):
 
 def _recipe(graph, config, atomic=False):
     rows = training._rows_sharding(config.batch_size)
-    return training._Recipe(graph, config, atomic, rows)
+    return training._Recipe(graph, config, draw_projected, atomic, rows)
 
 
 def _start(keys, graph, parameters, data, config, atomic=False):
@@ -247,7 +255,9 @@ def test_a_linear_start_is_the_exact_posterior_of_a_linear_problem():
     design = np.random.default_rng(2).normal(size=(DIM, channels)) / 2
     values = np.array([0.8, -1.2]) @ design + np.random.default_rng(3).normal(size=channels)
     observation = fp.Observation(values, np.ones(channels))
-    problem = sequential.Problem(DIM, observation, FLOW, STILL, "truncated", ROWS)
+    space = ParameterSpace({name: fp.Normal(0, 1) for name in "ab"})
+    measurement = Measurement(observation, space)
+    problem = sequential.Problem(DIM, measurement, FLOW, STILL, "truncated", ROWS)
     z = np.random.default_rng(4).normal(size=(N, DIM))
     state = sequential.add(sequential.init(problem), z, z @ design, Law(N))
     density = sequential.learn(jax.random.key(0), problem, state).density

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
+from floppity_jax.channels import channel_weights
 from floppity_jax.errors import InvalidInput
-from floppity_jax.simulators.channels import channel_weights
 from floppity_jax.simulators.opacity import OpacityTable, rayleigh_cross_sections, read_opacities
 from floppity_jax.simulators.transmission import IsothermalTransmission
 

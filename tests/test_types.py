@@ -7,12 +7,13 @@ from beartype import beartype
 from jaxtyping import TypeCheckError, jaxtyped
 
 import floppity_jax as fp
-from floppity_jax import noise, proposals
+from floppity_jax import proposals
 from floppity_jax.flows import spline
+from floppity_jax.measurement import Measurement
 from floppity_jax.priors import ParameterSpace
 
 SPACE = ParameterSpace({"a": (0.0, 1.0), "b": fp.Normal(0.0, 1.0)})
-OBSERVATION = fp.Observation(np.zeros(4), np.ones(4))
+MEASUREMENT = Measurement(fp.Observation(np.zeros(4), np.ones(4)), SPACE)
 THETA, Z = np.full((5, 2), 0.5), np.zeros((5, 2))
 X, PARAMETERS = jnp.zeros((5, 2)), jnp.zeros((8, 5, 2))
 
@@ -22,7 +23,8 @@ CALLS = {
     "log_prior": (ParameterSpace.log_prior, (SPACE, THETA), (SPACE, THETA[:, 0])),
     "as_mapping": (ParameterSpace.as_mapping, (SPACE, THETA), (SPACE, THETA[0])),
     "log_likelihood": (
-        noise.log_likelihood, (np.zeros((5, 4)), OBSERVATION), (np.zeros(4), OBSERVATION),
+        Measurement.log_likelihood, (MEASUREMENT, np.zeros((5, 4)), THETA),
+        (MEASUREMENT, np.zeros(4), THETA),
     ),
     "effective_sample_size": (proposals.effective_sample_size, (np.zeros(5),), (Z,)),
     "spline.forward": (spline.forward, (X, PARAMETERS, 5.0), (X, PARAMETERS[:, 0], 5.0)),

@@ -33,9 +33,9 @@ from taurex.stellar import BlackbodyStar
 from taurex.temperature import Isothermal
 
 import floppity_jax as fp
+from floppity_jax.channels import channel_weights
 from floppity_jax.pool import Pool
 from floppity_jax.simulate import simulate
-from floppity_jax.simulators.channels import channel_weights
 from floppity_jax.simulators.transmission import BACKGROUND, GAS_CONSTANT, MASS, R_JUP
 
 HERE = pathlib.Path(__file__).resolve().parent

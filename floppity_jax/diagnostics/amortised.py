@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 from floppity_jax import sequential
 from floppity_jax.diagnostics.calibrate import kept_in
 from floppity_jax.diagnostics.calibration import Calibration
-from floppity_jax.diagnostics.synthetic import noisy, rank_flow
+from floppity_jax.diagnostics.synthetic import observe, rank_flow
 from floppity_jax.errors import InvalidInput, check_whole
 from floppity_jax.features import observed_input
 from floppity_jax.mixture import Law
@@ -83,10 +83,7 @@ def calibrate_amortised(
     good = np.setdiff1d(np.arange(len(batch["z"])), list(simulations_of(batch).failures))
     _check_left(len(good), held_out, retrieval)
     train, test = good[:-held_out], good[-held_out:]
-    problem = sequential.Problem(
-        len(retrieval.space.names), retrieval.observation, retrieval.flow, retrieval.training,
-        retrieval.method, len(train),
-    )  # fmt: skip
+    problem = retrieval.problem(len(train))
     state = sequential.add(
         sequential.init(problem), batch["z"][train], batch["spectra"][train], Law(len(train))
     )
@@ -95,7 +92,7 @@ def calibrate_amortised(
     rng = np.random.default_rng([seed, held_out])
     ranks = []
     for row in tqdm(test, desc="held-out simulations", disable=not progress):
-        observation = noisy(rng, retrieval.observation, batch["spectra"][row])
+        observation = observe(rng, retrieval.measurement, batch["z"][row], batch["spectra"][row])
         density = fit.density._replace(context=observed_input(fit.features, observation))
         key = jax.random.fold_in(key_draws, int(row))
         ranks.append(rank_flow(key, rng, density, batch["z"][row], draws))

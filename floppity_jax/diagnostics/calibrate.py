@@ -20,11 +20,11 @@ import jax
 import numpy as np
 from tqdm.auto import tqdm
 
-from floppity_jax import noise
 from floppity_jax.diagnostics.calibration import Calibration
 from floppity_jax.diagnostics.ranks import Ranks
-from floppity_jax.diagnostics.synthetic import draw_truth, noisy, rank_corrected, rank_flow
+from floppity_jax.diagnostics.synthetic import draw_truth, observe, rank_corrected, rank_flow
 from floppity_jax.errors import InvalidInput, RunDirectoryError, check_whole
+from floppity_jax.measurement import require_errors
 from floppity_jax.retrieval import Retrieval
 from floppity_jax.simulations import first_round
 from floppity_jax.store import Arrays, read_arrays, write_arrays, write_atomically
@@ -117,7 +117,7 @@ def calibrate(
     if outside := [unit for unit in chosen if unit not in range(n)]:
         raise InvalidInput("units", outside, f"must lie in 0 .. n - 1 = {n - 1}", "Or raise n.")
     if importance_samples:
-        noise.require_errors(retrieval.observation)
+        require_errors(retrieval.observation)
     counts = retrieval.counts(rounds, simulations)
     run = {"rounds": rounds, "simulations": counts, "stop": stop, "progress": False}
     settings = _Settings(retrieval, run, importance_samples, draws, seed)
@@ -151,7 +151,7 @@ def _run_unit(settings: _Settings, unit: int, folder: pathlib.Path, reuse: pathl
     place = folder / f"unit_{unit:03d}"
     truth = draw_truth(retrieval, rng_truth, place)
     z, spectrum = truth["z"], truth["spectrum"]
-    observation = noisy(rng_noise, retrieval.observation, spectrum)
+    observation = observe(rng_noise, retrieval.measurement, z, spectrum)
     seed = int(rng_run.integers(2**31))
     posterior = retrieval.with_observation(observation).run(
         seed=seed, directory=place, resume=True, reuse=reuse, **settings.run

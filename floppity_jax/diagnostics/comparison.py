@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +16,7 @@ from floppity_jax.diagnostics.distances import (
     jensen_shannon,
     sliced_wasserstein,
 )
+from floppity_jax.diagnostics.sources import as_datatree, in_terms_of_reference, labels_of
 from floppity_jax.errors import InvalidInput
 from floppity_jax.summary import aligned, interval, is_log, parameters
 from floppity_jax.typing import Float
@@ -32,7 +31,6 @@ MOST_WIDENING = 0.05
 MOST_DIVERGENCE = 2.0  # millinats above the floor
 MOST_EVIDENCE = 2.0  # combined sigma
 SURE = 3.0  # standard errors beyond a limit, for a difference not to be chance
-DRAWS = 20_000  # of a `Posterior` or `Ensemble`
 BOOTSTRAP = 200
 
 RULE = (
@@ -242,26 +240,27 @@ def compare_posteriors(
     Raises
     ------
     InvalidInput
-        Where there is nothing to compare, or a logarithm does not exist.
+        Where there is nothing to compare, a path holds no posterior, a name is not known, or a
+        logarithm does not exist.
     """
     if not others:
         raise InvalidInput(
             "others", others, "must hold a posterior", "Give two posteriors or more."
         )
     trees = [as_datatree(each) for each in (reference, *others)]
-    labels = _labels(labels, (reference, *others), trees)
-    rename = dict(rename or {})
-    draws = [_draws(trees[0], {})] + [_draws(tree, rename) for tree in trees[1:]]
+    labels = labels_of((reference, *others), trees, labels)
+    trees[1:] = in_terms_of_reference(trees[1:], rename, log10)
+    draws = [parameters(tree) for tree in trees]
     names = [name for name in draws[0] if all(name in d for d in draws)]
     if not names:
         raise InvalidInput(
             "parameters", [list(d) for d in draws], "must have a name in common",
-            'Say what they are called: rename={"theirs": "ours"}.',
+            'Say what they are called: rename={"theirs": "ours"} (on the command line: '
+            "--rename theirs=ours).",
         )  # fmt: skip
-    in_log = {name for name, x in parameters(trees[0]).items() if is_log(x)}
     columns = [
-        np.stack([_scaled(name, d[name], in_log, log10 if i else ()) for name in names], axis=1)
-        for i, d in enumerate(draws)
+        np.stack([_scaled(name, d[name], is_log(draws[0][name])) for name in names], axis=1)
+        for d in draws
     ]
     runs = [_run(tree, label) for tree, label in zip(trees, labels, strict=True)]
     pairs = [
@@ -271,66 +270,16 @@ def compare_posteriors(
     return Comparison(runs[0], tuple(pairs))
 
 
-def as_datatree(posterior: Any) -> xarray.DataTree:
-    """Read whatever holds a posterior: see `compare_posteriors`."""
-    import xarray
-
-    if isinstance(posterior, xarray.DataTree):
-        return posterior
-    if hasattr(posterior, "to_datatree"):
-        return posterior.to_datatree(DRAWS)
-    if isinstance(posterior, str | os.PathLike):
-        path = pathlib.Path(posterior)
-        own = [path / "posterior.nc", path / "nested.nc"]
-        file = path if path.suffix == ".nc" else next((p for p in own if p.is_file()), None)
-        if file is not None:
-            if not file.is_file():
-                raise InvalidInput("path", str(file), "must be a file", "Check the spelling.")
-            with xarray.open_datatree(file) as tree:
-                return tree.load()
-    from floppity_jax.nested.readers import read_nested
-
-    return read_nested(posterior)
-
-
-def _labels(
-    labels: Sequence[str] | None, given: Sequence[Any], trees: Sequence[xarray.DataTree]
-) -> list[str]:
-    if labels is not None:
-        if len(labels) != len(trees):
-            raise InvalidInput(
-                "labels", list(labels), f"must name each of {len(trees)} posteriors", "One each."
-            )
-        return list(labels)
-    found = [
-        str(tree.attrs.get("inference_library")
-            or (pathlib.Path(each).name if isinstance(each, str | os.PathLike) else "posterior"))
-        for each, tree in zip(given, trees, strict=True)
-    ]  # fmt: skip
-    return [
-        f"{label} {i + 1}" if found.count(label) > 1 else label for i, label in enumerate(found)
-    ]
-
-
-def _draws(tree: xarray.DataTree, rename: Mapping[str, str]) -> dict[str, Float[np.ndarray, " n"]]:
-    return {
-        rename.get(name, name): variable.to_numpy().ravel().astype(np.float64)
-        for name, variable in parameters(tree).items()
-    }
-
-
-def _scaled(
-    name: str, x: Float[np.ndarray, " n"], in_log: set[str], already: Sequence[str]
-) -> Float[np.ndarray, " n"]:
-    """Return the column as it is compared."""
-    if name in already:
-        return x if name in in_log else 10.0**x
-    if name not in in_log:
+def _scaled(name: str, variable: xarray.DataArray, in_log: bool) -> Float[np.ndarray, " n"]:
+    """Return a parameter's draws as they are compared."""
+    x = variable.to_numpy().ravel().astype(np.float64)
+    if not in_log:
         return x
     if (x <= 0).any():
         raise InvalidInput(
             f"posterior[{name!r}]", float(x.min()), "must be above 0, to be compared in log10",
-            f"Where it holds the logarithm, say so: log10=({name!r},).",
+            f"Where it holds the logarithm, say so: log10=({name!r},) (on the command line: "
+            f"--log10 {name}).",
         )  # fmt: skip
     return np.log10(x)
 

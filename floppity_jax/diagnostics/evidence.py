@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from floppity_jax.diagnostics.comparison import as_datatree
+from floppity_jax.diagnostics.sources import as_datatree
 from floppity_jax.errors import InvalidInput
 from floppity_jax.summary import aligned
 from floppity_jax.typing import Float

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
 
 import numpy as np
 
-from floppity_jax import noise
 from floppity_jax.density import Density, log_standard_normal
 from floppity_jax.diagnostics.ranks import Ranks, rank_all
 from floppity_jax.errors import SimulatorError
+from floppity_jax.measurement import Measurement
 from floppity_jax.observation import Observation
 from floppity_jax.posterior import ImportancePosterior
 from floppity_jax.retrieval import Retrieval
@@ -36,27 +35,29 @@ def rank_corrected(
     rng: np.random.Generator,
     posterior: ImportancePosterior,
     z: Float[np.ndarray, " d"],
-    spectrum: Float[np.ndarray, " channels"],
+    spectrum: Float[np.ndarray, " k"],
 ) -> Ranks:
     """Rank a truth in weighted draws: the posterior over the prior is the likelihood."""
     sample = posterior.space.to_z(posterior.draws)
     used = np.isfinite(posterior.log_weights) & np.isfinite(sample).all(axis=1)
     both = np.concatenate([posterior.spectra[used], spectrum[None]])
-    log_likelihood = noise.log_likelihood(both, posterior.observation).sum(axis=1)
+    theta = np.concatenate([posterior.draws[used], posterior.space.to_theta(z[None])])
+    log_likelihood = posterior.measurement.log_likelihood(both, theta).sum(axis=1)
     return rank_all(
         rng, sample[used], z, log_likelihood[:-1], float(log_likelihood[-1]),
         posterior.log_weights[used],
     )  # fmt: skip
 
 
-def noisy(
-    rng: np.random.Generator, observation: Observation, spectrum: Float[np.ndarray, " channels"]
+def observe(
+    rng: np.random.Generator,
+    measurement: Measurement,
+    z: Float[np.ndarray, " d"],
+    spectrum: Float[np.ndarray, " k"],
 ) -> Observation:
     """Return what would be observed of a noise-free spectrum."""
-    if observation.errors is None:  # the simulator itself is stochastic
-        return dataclasses.replace(observation, values=spectrum)
-    values = spectrum + observation.errors * rng.normal(size=spectrum.shape)
-    return dataclasses.replace(observation, values=values)
+    theta = measurement.space.to_theta(z[None])
+    return measurement.observation.with_values(measurement.noisy(rng, spectrum[None], theta)[0])
 
 
 def draw_truth(retrieval: Retrieval, rng: np.random.Generator, place: pathlib.Path) -> Arrays:
@@ -66,8 +67,9 @@ def draw_truth(retrieval: Retrieval, rng: np.random.Generator, place: pathlib.Pa
         return read_arrays(path)
     for tries in range(1, MOST_TRIES + 1):
         z = rng.normal(size=(1, len(retrieval.space.names)))
-        parameters = retrieval.space.as_mapping(retrieval.space.to_theta(z))
-        result = simulate(retrieval.simulator, parameters, retrieval.observation, retrieval.pool)
+        measurement = retrieval.measurement
+        parameters = measurement.simulator_parameters(retrieval.space.to_theta(z))
+        result = simulate(retrieval.simulator, parameters, measurement.output, retrieval.pool)
         if not result.failures:
             arrays = {"z": z[0], "spectrum": result.spectra[0], "tries": np.array(tries)}
             place.mkdir(exist_ok=True)

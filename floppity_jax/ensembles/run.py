@@ -13,10 +13,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from floppity_jax import noise
-from floppity_jax.diagnostics.synthetic import noisy
 from floppity_jax.ensembles.ensemble import Ensemble
 from floppity_jax.errors import InvalidInput, RunDirectoryError, check_whole
+from floppity_jax.measurement import base_noise, require_errors
 from floppity_jax.observation import Observation
 from floppity_jax.posterior import Posterior
 from floppity_jax.retrieval import Retrieval
@@ -115,9 +114,14 @@ def noise_realisations(observation: Observation, n: int, seed: int = 0) -> tuple
     """
     check_whole("n", n, 1, "For example 5.")
     check_whole("seed", seed, 0, "Leave it out for the default.")
-    noise.require_errors(observation)
+    require_errors(observation)
+    base = base_noise(observation, 1.0)
+    draws = [np.random.default_rng([seed, i]).normal(size=observation.n_channels) for i in range(n)]
     return tuple(
-        noisy(np.random.default_rng([seed, i]), observation, observation.values) for i in range(n)
+        observation.with_values(
+            observation.values + (base * draw if base.ndim == 1 else base @ draw)
+        )
+        for draw in draws
     )
 
 

@@ -9,6 +9,7 @@ from floppity_jax.errors import InvalidInput, require_positive
 CHOICES = {
     "transform": ("coupling", "autoregressive"),
     "embedding": ("auto", "projection", "mlp", "convolution"),
+    "features": ("linear", "log"),
 }
 # Spectra of more channels than this get an embedding network unless told otherwise.
 MOST_PROJECTED = 1000
@@ -41,6 +42,11 @@ class FlowConfig:
         ``"mlp"`` or ``"convolution"``, these and what a network trained with the flow makes of
         the whole spectrum; ``"auto"``, the projection up to 1,000 channels, the mlp beyond (of
         3,000 channels with shifting lines it made more than the convolution did, and faster).
+    features : str
+        How the network looks at data: ``"linear"``, model less observation in units of the errors;
+        ``"log"``, the same of their logarithms, for spectra that span orders of magnitude. (The
+        logarithm is an inverse hyperbolic sine, straight below twice the error: values that noise
+        brings near or below 0 are as good as others.)
 
     Raises
     ------
@@ -57,6 +63,7 @@ class FlowConfig:
     components: int = 16
     members: int = 2
     embedding: str = "auto"
+    features: str = "linear"
 
     def __post_init__(self) -> None:
         settings = dataclasses.asdict(self)

@@ -12,10 +12,8 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from floppity_jax.noise import log_likelihood, require_errors
-from floppity_jax.observation import Observation
+from floppity_jax.measurement import Measurement, require_errors
 from floppity_jax.pool import Pool
-from floppity_jax.priors import ParameterSpace
 from floppity_jax.simulate import hopeless, simulate, too_many_failures
 from floppity_jax.simulations import Directory
 from floppity_jax.simulators.base import simulator_kind
@@ -37,7 +35,7 @@ class Problem:
 
     Parameters
     ----------
-    simulator, space, observation, pool
+    simulator, measurement, pool
         Of the retrieval.
     store
         Where the counts are kept.
@@ -56,15 +54,14 @@ class Problem:
     def __init__(
         self,
         simulator: Callable[..., Any],
-        space: ParameterSpace,
-        observation: Observation,
+        measurement: Measurement,
         pool: Pool,
         store: Directory,
     ) -> None:
-        require_errors(observation)
+        require_errors(measurement.observation)
         self.simulator = simulator
-        self.space = space
-        self.observation = observation
+        self.measurement = measurement
+        self.space = measurement.space
         self.pool = pool
         self._store = store
         before = (store.pieces("calls") or [{"counts": np.zeros(3)}])[-1]["counts"]
@@ -99,12 +96,13 @@ class Problem:
         """
         # Batches come in all sizes: those of the device are padded to the next power of two.
         chunk = int(np.clip(2 ** np.ceil(np.log2(max(1, len(u)))), SMALLEST, LARGEST))
+        theta = self.to_theta(u)
         spectra, failures = simulate(
-            self.simulator, self.space.as_mapping(self.to_theta(u)), self.observation, self.pool,
-            device_chunk=chunk,
+            self.simulator, self.measurement.simulator_parameters(theta), self.measurement.output,
+            self.pool, device_chunk=chunk,
         )  # fmt: skip
         self._count(len(u), list(failures.values()))
-        log_l = log_likelihood(spectra, self.observation).sum(axis=1)
+        log_l = self.measurement.log_likelihood(spectra, theta).sum(axis=1)
         log_l[list(failures)] = FAILED
         return np.maximum(log_l, FAILED)
 

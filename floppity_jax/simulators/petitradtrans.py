@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from floppity_jax.channels import check_covered, increasing
 from floppity_jax.errors import InvalidInput
-from floppity_jax.simulators.channels import check_covered, increasing
 from floppity_jax.simulators.external import External, check_function
 
 _IN_UM = {"cm": 1e4, "um": 1.0}

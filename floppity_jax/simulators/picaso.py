@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from floppity_jax.channels import average
 from floppity_jax.errors import InvalidInput, SimulatorError
-from floppity_jax.simulators.channels import average
 from floppity_jax.simulators.external import External, check_function
 
 _OUTPUT = {

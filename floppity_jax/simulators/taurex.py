@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from floppity_jax.channels import check_covered, edges_of
 from floppity_jax.errors import InvalidInput, SimulatorError
-from floppity_jax.simulators.channels import check_covered, edges_of
 from floppity_jax.simulators.external import External, check_function
 
 

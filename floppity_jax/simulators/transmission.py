@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from floppity_jax.channels import channel_weights, check_channels
 from floppity_jax.errors import InvalidInput
 from floppity_jax.simulators.base import jax_batched
-from floppity_jax.simulators.channels import channel_weights, check_channels
 from floppity_jax.simulators.opacity import (
     MOLECULES,
     PAIRS,

@@ -1,0 +1,1 @@
+"""Files with one observed spectrum, read into an `Observation`."""

@@ -1,0 +1,448 @@
+"""The instrument against dense linear algebra, quadrature and closed forms."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from processes import Here
+from scipy import integrate, stats
+
+import floppity_jax as fp
+from floppity_jax import instrument
+from floppity_jax.batches import DrawMeasured, MeasuredRows
+from floppity_jax.density import Density, Whitening, new_flows
+from floppity_jax.errors import InvalidInput, NoLikelihoodError
+from floppity_jax.features import context_of, fit_measured, in_unit
+from floppity_jax.flows.config import FlowConfig
+from floppity_jax.measurement import Measurement, base_noise
+from floppity_jax.nuisances import draw_versions
+from floppity_jax.priors import ParameterSpace
+from floppity_jax.proposals import Region
+
+CHANNELS, N = 12, 4
+RNG = np.random.default_rng(0)
+WAVELENGTH = np.sort(RNG.uniform(1, 3, CHANNELS))
+ERRORS = RNG.uniform(0.5, 1.5, CHANNELS) * 1e-4
+SPECTRA = 0.02 + 1e-3 * RNG.normal(size=(N, CHANNELS))
+VALUES = SPECTRA[0] + ERRORS * RNG.normal(size=CHANNELS)
+SPACE = ParameterSpace(
+    {"a": (0.0, 1.0), "offset": (-1e-3, 1e-3), "f": (0.5, 4.0), "b": (-9.0, -7.0),
+     "length": (0.1, 1.0), "amplitude": fp.LogUniform(1e-5, 1e-3), "half": 0.5, "same": "f"}
+)  # fmt: skip
+THETA = SPACE.to_theta(RNG.normal(size=(N, len(SPACE.names))))
+BY_NAME = SPACE.as_mapping(THETA)
+OBSERVATION = fp.Observation(VALUES, ERRORS, WAVELENGTH)
+_ROOT = RNG.normal(size=(CHANNELS, CHANNELS))
+CORRELATED = fp.Observation(
+    VALUES, wavelength=WAVELENGTH, covariance=1e-9 * (_ROOT @ _ROOT.T + np.eye(CHANNELS))
+)
+
+
+def _column(name):
+    return BY_NAME[name][:, None]
+
+
+def _kernel(kind, length):
+    r = np.abs(WAVELENGTH[:, None] - WAVELENGTH) / length[:, None, None]
+    if kind == "squared_exponential":
+        return np.exp(-(r**2) / 2)
+    if kind == "matern32":
+        return (1 + np.sqrt(3) * r) * np.exp(-np.sqrt(3) * r)
+    return np.exp(-r)
+
+
+GIVEN = np.broadcast_to(np.diag(ERRORS**2), (N, CHANNELS, CHANNELS))
+EYE = np.eye(CHANNELS)
+FULL = [
+    instrument.ErrorFactor("f"),
+    instrument.ExtraError("b"),
+    instrument.Offset("offset"),
+    instrument.CorrelatedNoise("amplitude", "length"),
+    instrument.MarginalOffset(3e-4),
+]
+# The steps, and the mean and covariance that they should give.
+CASES = {
+    "nothing": ([], SPECTRA, GIVEN),
+    "offset": ([instrument.Offset("offset")], SPECTRA + _column("offset"), GIVEN),
+    "scale": ([instrument.Scale("half")], SPECTRA / 2, GIVEN),
+    "offset, then scale": (
+        [instrument.Offset(1e-3), instrument.Scale("f")], (SPECTRA + 1e-3) * _column("f"), GIVEN,
+    ),
+    "error factor": (
+        [instrument.ErrorFactor("same")], SPECTRA, GIVEN * _column("f")[..., None] ** 2,
+    ),
+    "extra error": (
+        [instrument.ExtraError("b")], SPECTRA, GIVEN + 10 ** _column("b")[..., None] * EYE,
+    ),
+    "a factor does not act on what is added": (
+        [instrument.ExtraError(-8), instrument.ErrorFactor(2.0)], SPECTRA, 4 * GIVEN + 1e-8 * EYE,
+    ),
+    "model error": (
+        [instrument.ModelError(0.01)], SPECTRA,
+        GIVEN + (0.01 * SPECTRA[:, :, None]) ** 2 * EYE,
+    ),
+    "marginal scale": (
+        [instrument.MarginalScale(0.1)], SPECTRA,
+        GIVEN + 0.01 * SPECTRA[:, :, None] * SPECTRA[:, None],
+    ),
+    "marginal offset": ([instrument.MarginalOffset(3e-4)], SPECTRA, GIVEN + 9e-8),
+    "all": (
+        FULL, SPECTRA + _column("offset"),
+        GIVEN * _column("f")[..., None] ** 2 + 10 ** _column("b")[..., None] * EYE + 9e-8
+        + _column("amplitude")[..., None] ** 2 * _kernel("squared_exponential", BY_NAME["length"]),
+    ),
+    **{
+        kind: (
+            [instrument.CorrelatedNoise("amplitude", "length", kind)], SPECTRA,
+            GIVEN + _column("amplitude")[..., None] ** 2 * _kernel(kind, BY_NAME["length"]),
+        )
+        for kind in ("squared_exponential", "matern32", "exponential")
+    },
+}  # fmt: skip
+
+
+def _measurement(steps, observation=OBSERVATION):
+    return Measurement(observation, SPACE, instrument.Instrument(steps))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_likelihood_is_that_of_dense_linear_algebra(case):
+    steps, mean, covariance = CASES[case]
+    measurement = _measurement(steps)
+    np.testing.assert_allclose(measurement.predict(SPECTRA, THETA), mean, rtol=1e-12)
+    expected = [
+        stats.multivariate_normal(m, c).logpdf(VALUES)
+        for m, c in zip(mean, covariance, strict=True)
+    ]
+    found = measurement.log_likelihood(SPECTRA, THETA).sum(axis=1)
+    np.testing.assert_allclose(found, expected, rtol=1e-8)
+    chi2 = [r @ np.linalg.solve(c, r) for r, c in zip(mean - VALUES, covariance, strict=True)]
+    found = (measurement.residuals(SPECTRA, THETA) ** 2).sum(axis=1)
+    np.testing.assert_allclose(found, chi2, rtol=1e-8)
+
+
+@pytest.mark.parametrize("steps", [[], FULL])
+def test_likelihood_with_a_covariance(steps):
+    given = CORRELATED.covariance
+    mean, covariance = np.array(SPECTRA), np.broadcast_to(given, (N, *given.shape))
+    if steps:
+        _, mean, added = CASES["all"]
+        factor = _column("f")[..., None] ** 2
+        covariance = added + factor * (given - np.diag(ERRORS**2))
+    found = _measurement(steps, CORRELATED).log_likelihood(SPECTRA, THETA).sum(axis=1)
+    expected = [
+        stats.multivariate_normal(m, c).logpdf(VALUES)
+        for m, c in zip(mean, covariance, strict=True)
+    ]
+    np.testing.assert_allclose(found, expected, rtol=1e-8)
+
+
+def test_a_marginal_scale_is_the_integral_over_the_scale():
+    """By quadrature over the factor, with its normal prior."""
+    found = _measurement([instrument.MarginalScale(0.1)]).log_likelihood(SPECTRA, THETA).sum(axis=1)
+    for row, spectrum in enumerate(SPECTRA):
+        best = (spectrum / ERRORS**2) @ VALUES / ((spectrum / ERRORS) @ (spectrum / ERRORS))
+        width = 1 / np.sqrt((spectrum / ERRORS) @ (spectrum / ERRORS))
+        top = stats.norm(best * spectrum, ERRORS).logpdf(VALUES).sum()
+
+        def integrand(factor, spectrum=spectrum, top=top):
+            log_l = stats.norm(factor * spectrum, ERRORS).logpdf(VALUES).sum()
+            return np.exp(log_l - top) * stats.norm(1, 0.1).pdf(factor)
+
+        integral, _ = integrate.quad(integrand, best - 10 * width, best + 10 * width, epsabs=0)
+        assert found[row] == pytest.approx(top + np.log(integral), rel=1e-8)
+
+
+@pytest.mark.parametrize("case", ["all", "marginal scale", "model error"])
+@pytest.mark.parametrize("observation", [OBSERVATION, CORRELATED])
+def test_noise_has_the_covariance_of_the_likelihood(case, observation):
+    """White residuals of noisy data: mean 0 and unit covariance, to 5 standard errors."""
+    steps, n = CASES[case][0], 20_000
+    spectra, theta = np.repeat(SPECTRA[:1], n, 0), np.repeat(THETA[:1], n, 0)
+    measurement = _measurement(steps, observation)
+    data = measurement.noisy(np.random.default_rng(1), spectra, theta)
+    scale = np.sqrt(np.diag(_covariance(measurement, spectra, theta)))
+    root = np.linalg.cholesky(_covariance(measurement, spectra, theta) / np.outer(scale, scale))
+    white = np.linalg.solve(root, ((data - measurement.predict(spectra, theta)) / scale).T)
+    assert np.abs(white.mean(axis=1)).max() < 5 / np.sqrt(n)
+    off = np.cov(white) - EYE
+    assert np.abs(off).max() < 5 * np.sqrt(2 / n)
+
+
+def _covariance(measurement, spectra, theta):
+    """That of the first row, from the likelihood's own parts."""
+    p = next(measurement._predictions(spectra[:1], theta[:1]))
+    base = base_noise(measurement.observation, measurement.prepared.unit)
+    given = np.diag(base**2) if base.ndim == 1 else base @ base.T
+    total = p.factor[0][:, None] * given * p.factor[0] + np.diag(p.extra[0])
+    total = total + p.templates[0] @ p.templates[0].T
+    total = total + (0 if p.kernel is None else p.kernel[0])
+    return total * measurement.prepared.unit**2
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("unit", [1.0, 1e-18])
+def test_the_device_predicts_the_same(case, unit):
+    """In float32; also for fluxes whose squares are below the smallest float32."""
+    if unit != 1 and case not in ("nothing", "marginal scale", "model error", "error factor"):
+        pytest.skip("its quantities are in the unit of the data")
+    measurement = _measurement(
+        CASES[case][0], fp.Observation(VALUES * unit, ERRORS * unit, WAVELENGTH)
+    )
+    raw = SPECTRA * unit / measurement.prepared.unit
+    host = measurement.prepared(np, raw, measurement.instrument_values(THETA))
+    values = {
+        k: jnp.asarray(v, jnp.float32) for k, v in measurement.instrument_values(THETA).items()
+    }
+    device = measurement.prepared(jnp, jnp.asarray(raw, jnp.float32), values)
+    for one, other in zip(host, device, strict=True):
+        if one is not None:
+            assert np.isfinite(other).all()
+            np.testing.assert_allclose(other, one, rtol=2e-5, atol=1e-12)
+
+
+def test_several_datasets_have_steps_of_their_own():
+    first = fp.Observation(VALUES[:7], ERRORS[:7], WAVELENGTH[:7])
+    second = fp.Observation(VALUES[7:], ERRORS[7:], WAVELENGTH[7:])
+    measurement = Measurement(
+        fp.Retrieval(lambda p: 0, dict(SPACE.entries), {"one": first, "two": second},
+                     instrument={"two": [instrument.Offset("offset"), instrument.ErrorFactor("f"),
+                                         instrument.CorrelatedNoise(1e-4, 0.5)],
+                                 "one": [instrument.MarginalOffset(1e-4)],
+                                 "*": [instrument.MarginalScale(0.1)]}).observation,
+        SPACE,
+        instrument.Instrument(
+            {"two": [instrument.Offset("offset"), instrument.ErrorFactor("f"),
+                     instrument.CorrelatedNoise(1e-4, 0.5)],
+             "one": [instrument.MarginalOffset(1e-4)],
+             "*": [instrument.MarginalScale(0.1)]}
+        ),
+    )  # fmt: skip
+    mean = SPECTRA.copy()
+    mean[:, 7:] += _column("offset")
+    covariance = GIVEN.copy()
+    covariance[:, 7:, 7:] *= _column("f")[..., None] ** 2
+    covariance[:, :7, :7] += 1e-8
+    covariance[:, 7:, 7:] += 1e-8 * _kernel("squared_exponential", np.array([0.5]))[:, 7:, 7:]
+    covariance += 0.01 * mean[:, :, None] * mean[:, None]
+    expected = [
+        stats.multivariate_normal(m, c).logpdf(VALUES)
+        for m, c in zip(mean, covariance, strict=True)
+    ]
+    found = measurement.log_likelihood(SPECTRA, THETA).sum(axis=1)
+    np.testing.assert_allclose(found, expected, rtol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        ([instrument.Offset("ofset")], r"must hold what the instrument uses, \['ofset'\] too"),
+        ([instrument.ErrorFactor("offset")], r"parameters\['offset'\].*must not reach below 0"),
+        ([instrument.Scale(-1.0)], "Scale factor = -1.0.*must be at least 0"),
+        ([instrument.Offset(np.nan)], "Offset value = nan.*must have finite bounds"),
+        ([instrument.CorrelatedNoise(1e-4, 0.5, "cubic")], "must be one of .*matern32"),
+        ({"nirspec": []}, r"must name datasets, \['spectrum'\]"),
+        (["offset"], "must hold steps"),
+    ],
+)
+def test_what_does_not_fit_is_refused(steps, message):
+    with pytest.raises(InvalidInput, match=message):
+        _measurement(steps)
+
+
+def test_changed_noise_needs_errors():
+    observation = fp.Observation(VALUES)
+    _measurement([instrument.Offset("offset")], observation)
+    with pytest.raises(NoLikelihoodError):
+        _measurement([instrument.ErrorFactor("f")], observation)
+
+
+def test_a_covariance_must_be_one():
+    for bad, message in [
+        (np.ones((3, 3)), "covariance shape"),
+        (np.ones((CHANNELS, CHANNELS)), "positive definite"),
+        (np.triu(np.ones((CHANNELS, CHANNELS))), "symmetric"),
+        (-EYE, "above 0"),
+    ]:
+        with pytest.raises(InvalidInput, match=message):
+            fp.Observation(VALUES, covariance=bad)
+    with pytest.raises(InvalidInput, match="errors \\*\\* 2"):
+        fp.Observation(VALUES, 2 * ERRORS, covariance=np.diag(ERRORS**2))
+
+
+def test_nuisances_are_drawn_from_their_law_given_the_rest():
+    """In an ellipse of the prior: means and variances of the chain against rejection."""
+    d, nuisances = 3, np.array([0, 2])
+    graph, parameters = new_flows(jax.random.key(0), d, 2, FlowConfig.fast())
+    covariance = np.array([[0.5, 0.3, 0.1], [0.3, 0.6, 0.2], [0.1, 0.2, 0.4]])
+    whitening = Whitening(np.array([0.5, -0.2, 0.3]), np.linalg.cholesky(covariance))
+    density = Density(graph, parameters, np.zeros(2, np.float32), whitening)
+    region = Region(density, float(density.log_prob(np.array([[0.5, -0.2, 0.3]]))[0]) - 3.0)
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(20_000, d))
+    z = z[region.contains(z)]
+    every = draw_versions(jax.random.key(1), z, nuisances, region, 8)
+    assert region.contains(every.reshape(-1, d)).all()
+    np.testing.assert_array_equal(every[:, :, 1], np.repeat(z[:, 1:2], 8, 1))
+    n = len(z)
+    for version in (0, 7):
+        for column in nuisances:
+            before, after = z[:, column], every[:, version, column]
+            assert abs(before.mean() - after.mean()) < 4 * before.std() * np.sqrt(2 / n)
+            assert before.std() == pytest.approx(after.std(), rel=4 * np.sqrt(1 / n))
+    # And they do move: a version has little in common with what it started from.
+    residual = [
+        x - np.polyval(np.polyfit(z[:, 1], x, 1), z[:, 1]) for x in (z[:, 0], every[:, 7, 0])
+    ]
+    assert np.corrcoef(*residual)[0, 1] < 0.2
+    assert draw_versions(jax.random.key(1), z, nuisances, None, 4)[:, :, 0].std() == pytest.approx(
+        1.0, rel=4 / np.sqrt(8 * n)
+    )
+
+
+X = np.linspace(-1, 1, 40)
+SIGMA = 0.05
+
+
+@fp.batched
+def line(parameters):
+    assert set(parameters) == {"a", "b"}  # what the instrument alone uses stays here
+    return parameters["a"][:, None] + parameters["b"][:, None] * X
+
+
+def _line_posterior(observation, offset_sd):
+    """Marginals of a, b, offset of the second half and error factor f, by quadrature over f."""
+    design = np.stack([np.ones(40), X, X > 0], axis=1).astype(float)
+    prior = np.diag([1 / 3, 1 / 3, offset_sd**2])  # variances; a and b are normal in this test
+    grid = np.geomspace(0.5, 4, 400)
+    log_p, means, variances = [], [], []
+    for f in grid:
+        sd = f * SIGMA
+        covariance = design @ prior @ design.T + sd**2 * np.eye(40)
+        log_p.append(stats.multivariate_normal(np.zeros(40), covariance).logpdf(observation.values))
+        posterior = np.linalg.inv(np.linalg.inv(prior) + design.T @ design / sd**2)
+        means.append(posterior @ design.T @ observation.values / sd**2)
+        variances.append(np.diag(posterior))
+    weights = np.exp(np.array(log_p) - max(log_p))  # uniform in log f, as the grid
+    log_evidence = max(log_p) + np.log(weights.mean())
+    weights /= weights.sum()
+    mean = weights @ np.array(means)
+    sd = np.sqrt(weights @ (np.array(variances) + (np.array(means) - mean) ** 2))
+    mean_f = weights @ grid
+    return (
+        np.append(mean, mean_f), np.append(sd, np.sqrt(weights @ (grid - mean_f) ** 2)),
+        log_evidence,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def line_run(tmp_path_factory):
+    """Two instruments, of which the second is offset, and both understate their errors by 1.5."""
+    rng = np.random.default_rng(3)
+    values = 0.3 - 0.2 * X + 0.2 * (X > 0) + 1.5 * SIGMA * rng.normal(size=40)
+    first, second = X <= 0, X > 0
+    observations = {
+        name: fp.Observation(values[part], np.full(20, SIGMA), X[part])
+        for name, part in (("one", first), ("two", second))
+    }
+    retrieval = fp.Retrieval(
+        line,
+        {"a": fp.Normal(0, 3**-0.5), "b": fp.Normal(0, 3**-0.5), "offset": fp.Normal(0, 0.3),
+         "f": fp.LogUniform(0.5, 4)},
+        observations,
+        instrument={"two": [instrument.Offset("offset")], "*": [instrument.ErrorFactor("f")]},
+        pool=Here(),
+    )  # fmt: skip
+    directory = tmp_path_factory.mktemp("line") / "run"
+    posterior = retrieval.run(4, 500, seed=1, directory=directory, progress=False)
+    return retrieval, posterior, posterior.importance_sample(3000)
+
+
+def test_nuisances_are_recovered(line_run):
+    """Means within 4 standard errors, deviations too; the network's own within a third."""
+    _, raw, corrected = line_run
+    mean, sd, log_evidence = _line_posterior(corrected.observation, 0.3)
+    draws = corrected.draws
+    found = corrected.weights @ draws
+    spread = np.sqrt(corrected.weights @ (draws - found) ** 2)
+    error = 1 / np.sqrt(corrected.ess)
+    assert corrected.efficiency > 0.3
+    assert (np.abs(found - mean) < 4 * sd * error + 1e-3 * sd).all()
+    np.testing.assert_allclose(spread, sd, rtol=4 * error)
+    # Its prior of f is that of a grid of finite step.
+    assert corrected.log_evidence == pytest.approx(
+        log_evidence, abs=4 * corrected.log_evidence_error + 0.01
+    )
+    sample = raw.sample(4000)
+    np.testing.assert_allclose(sample.std(axis=0), sd, rtol=1 / 3)
+    assert (np.abs(sample.mean(axis=0) - mean) < 0.5 * sd).all()
+
+
+def test_simulations_of_all_rounds_agree(line_run):
+    _, raw, corrected = line_run
+    mixture = raw.reuse_simulations()
+    error = np.hypot(mixture.log_evidence_error, corrected.log_evidence_error)
+    assert abs(mixture.log_evidence - corrected.log_evidence) < 4 * error
+
+
+def test_a_posterior_with_an_instrument_is_saved(line_run, tmp_path):
+    retrieval, _, corrected = line_run
+    corrected.save(tmp_path / "posterior.npz")
+    again = fp.load_posterior(tmp_path / "posterior.npz", simulator=line, pool=Here())
+    np.testing.assert_array_equal(again.sample(5), corrected.sample(5))
+    theta = corrected.sample(3)
+    np.testing.assert_allclose(again.log_prob(theta), corrected.log_prob(theta), rtol=1e-12)
+    assert [part.name for part in again.observation.parts] == ["one", "two"]
+    assert again.measurement.instrument.describe() == retrieval.measurement.instrument.describe()
+
+
+def test_datasets_in_a_tree(line_run):
+    _, _, corrected = line_run
+    tree = corrected.to_datatree(200)
+    assert set(tree["observed_data"].data_vars) == {"one", "two"}
+    assert tree["posterior_predictive"]["two"].shape == (1, 200, 20)
+    total = sum(tree["log_likelihood"][name].sum(axis=2) for name in ("one", "two"))
+    theta = np.stack([tree["posterior"][n].values[0] for n in corrected.names], axis=1)
+    expected = tree["sample_stats"]["log_prob"].values - corrected.space.log_prior(theta)
+    np.testing.assert_allclose(total, expected + corrected.log_evidence, rtol=1e-10)
+
+
+def test_another_instrument_is_another_run(line_run, tmp_path):
+    from floppity_jax.errors import RunDirectoryError
+
+    retrieval, _, _ = line_run
+    run = {"rounds": 1, "simulations": 200, "progress": False, "directory": tmp_path / "run"}
+    retrieval.run(**run)
+    other = fp.Retrieval(
+        line, retrieval.space.entries, retrieval.observation, pool=Here(),
+        instrument={"two": [instrument.Offset("offset")], "one": [instrument.ErrorFactor("f")]},
+    )  # fmt: skip
+    with pytest.raises(RunDirectoryError, match="instrument"):
+        other.run(**run, resume=True)
+
+
+def test_the_network_sees_the_same_on_host_and_device():
+    """Inputs of data, in the unit of the device; and a row without noise is what it is."""
+    measurement = _measurement(CASES["all"][0])
+    rng = np.random.default_rng(2)
+    spectra = 0.02 + 1e-3 * rng.normal(size=(50, 3)) @ rng.normal(size=(3, CHANNELS))
+    theta = SPACE.to_theta(rng.normal(size=(50, len(SPACE.names))))
+    noisy = measurement.noisy(rng, spectra, theta)
+    clean = measurement.predict(spectra, theta)
+    for log in (False, True):
+        features = fit_measured(clean, noisy, OBSERVATION, 4, log=log, energies=True)
+        unit = measurement.prepared.unit
+        host = context_of(np, features, noisy)
+        device = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), in_unit(features, unit))
+        found = context_of(jnp, device, jnp.asarray(noisy / unit, float))
+        np.testing.assert_allclose(found, host, atol=2e-3)
+        used = features.scale > 0
+        np.testing.assert_allclose(host[:, :4][:, used].std(axis=0), 1, atol=1e-6)
+        np.testing.assert_allclose(host[:, 4:].std(axis=0), 1, atol=0.01)
+    values = {k: v[:, None] for k, v in measurement.instrument_values(theta).items()}
+    silent = MeasuredRows(
+        jnp.zeros((50, 1, 6)), values, spectra / unit, base_noise(OBSERVATION, unit),
+        device._replace(noise=jnp.zeros(())),
+    )  # fmt: skip
+    _, context = DrawMeasured(measurement.prepared)(jax.random.key(0), silent, jnp.arange(50))
+    np.testing.assert_allclose(context, context_of(np, features, clean), atol=2e-3)
