@@ -93,15 +93,16 @@ class Together:
         ]
 
     def _map(self, task: Callable[[Any], Any], arguments: list[Any]) -> list[Any]:
+        events = self._events = queue.SimpleQueue()  # without what a map that failed left behind
         tasks: list[Future[Any]] = []
         asked: list[_Asked] = []
         try:
             for argument in arguments:
                 tasks.append(self.threads.submit(task, argument))
-                tasks[-1].add_done_callback(lambda _: self._events.put(None))
+                tasks[-1].add_done_callback(lambda _: events.put(None))
             under_way = len(tasks)
             while under_way:
-                event = self._events.get()
+                event = events.get()
                 if event is None:
                     under_way -= 1
                 else:
