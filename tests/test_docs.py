@@ -4,6 +4,7 @@ import pathlib
 import re
 import tomllib
 
+import numpy as np
 import pytest
 
 import floppity_jax as fp
@@ -50,3 +51,15 @@ def test_the_pool_table_of_the_docs_is_read():
     (block,) = _blocks(ROOT / "docs" / "simulators.md", "toml")
     section = config._read(config.PoolSection, tomllib.loads(block)["pool"], "pool")
     assert section == config.PoolSection(workers=4, timeout=60.0)
+
+
+def test_the_nested_run_of_the_docs_ends(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    block = _blocks(ROOT / "docs" / "nested.md", "python")[0]
+    names = {}
+    exec(block.replace("live_points=400", "live_points=50, progress=False"), names)
+    assert (tmp_path / "run" / "nested.nc").exists()
+    exact = np.log(0.25)  # the prior's density, for the likelihood integrates to 1
+    tree = names["tree"]
+    error = tree.attrs["log_evidence_error"]
+    assert tree.attrs["log_evidence"] == pytest.approx(exact, abs=4.5 * error)
