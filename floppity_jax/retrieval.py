@@ -277,7 +277,8 @@ class Retrieval:
         Parameters
         ----------
         sampler
-            ``"ultranest"``: no other so far.
+            ``"ultranest"``, ``"nautilus"``, ``"dynesty"``, or, where JAX can trace the simulator,
+            ``"blackjax"``. The first two can be resumed.
         live_points
             The sampler's own number unless given.
         seed

@@ -195,3 +195,15 @@ def test_the_input_file_of_the_docs_is_read(tmp_path, monkeypatch):
     space = config.load(tmp_path / "planet.toml").retrieval.space
     sys.modules.pop("my_model")
     assert (space.names, space.all_names) == (("T", "radius"), ("T", "radius", "log_g", "T_night"))
+
+
+def test_the_nested_run_of_the_docs_ends(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    block = _blocks(ROOT / "docs" / "nested.md", "python")[0]
+    names = {}
+    exec(block.replace("live_points=400", "live_points=50, progress=False"), names)
+    assert (tmp_path / "run" / "nested.nc").exists()
+    exact = np.log(0.25)  # the prior's density, for the likelihood integrates to 1
+    tree = names["tree"]
+    error = tree.attrs["log_evidence_error"]
+    assert tree.attrs["log_evidence"] == pytest.approx(exact, abs=4.5 * error)

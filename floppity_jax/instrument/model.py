@@ -101,6 +101,15 @@ class Instrument:
             for step in each
         )
 
+    @property
+    def correlates(self) -> bool:
+        """Whether it gives channels noise in common."""
+        from floppity_jax.instrument.correlated import CorrelatedNoise
+        from floppity_jax.instrument.marginal import MarginalOffset, MarginalScale
+
+        shared = (CorrelatedNoise, MarginalOffset, MarginalScale)
+        return any(isinstance(step, shared) for each in self.steps.values() for step in each)
+
     def describe(self) -> dict[str, Any]:
         """All that decides what it does, as JSON-ready values."""
         steps = {

@@ -6,7 +6,7 @@ Samplers see the unit cube alone, ``u = Phi(z)``: the prior is uniform there wha
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -101,7 +101,7 @@ class Problem:
             self.simulator, self.measurement.simulator_parameters(theta), self.measurement.output,
             self.pool, device_chunk=chunk,
         )  # fmt: skip
-        self._count(len(u), list(failures.values()))
+        self.count(len(u), list(failures.values()))
         log_l = self.measurement.log_likelihood(spectra, theta).sum(axis=1)
         log_l[list(failures)] = FAILED
         return np.maximum(log_l, FAILED)
@@ -112,7 +112,14 @@ class Problem:
         counts = np.array([self.calls, self.failures, self.seconds])
         self._store.replace_pieces("calls", {"counts": counts})
 
-    def _count(self, n: int, texts: list[str]) -> None:
+    def count(self, n: int, texts: Sequence[str] = ()) -> None:
+        """Count evaluations, and those of them that failed, by what they said.
+
+        Raises
+        ------
+        TooManyFailures
+            Where a larger share fails than the pool lets pass.
+        """
         self.calls += n
         self.failures += len(texts)
         if self._recent >= WINDOW:
