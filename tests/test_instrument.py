@@ -446,3 +446,35 @@ def test_the_network_sees_the_same_on_host_and_device():
     )  # fmt: skip
     _, context = DrawMeasured(measurement.prepared)(jax.random.key(0), silent, jnp.arange(50))
     np.testing.assert_allclose(context, context_of(np, features, clean), atol=2e-3)
+
+
+@fp.jax_batched
+def jax_line(parameters):
+    return parameters["a"][:, None] + parameters["b"][:, None] * jnp.asarray(X)
+
+
+@pytest.mark.parametrize("sampler", ["ultranest", "blackjax"])
+def test_nested_sampling_knows_the_instrument(line_run, sampler):
+    """Evidence and moments within 4 standard errors of quadrature."""
+    retrieval, _, _ = line_run
+    again = fp.Retrieval(
+        jax_line, retrieval.space.entries, retrieval.observation,
+        instrument=retrieval.measurement.instrument,
+    )  # fmt: skip
+    tree = again.nested(sampler, live_points=200, seed=2, progress=False)
+    mean, sd, log_evidence = _line_posterior(again.observation, 0.3)
+    error = tree.attrs["log_evidence_error"]
+    assert tree.attrs["log_evidence"] == pytest.approx(log_evidence, abs=4 * error + 0.01)
+    draws = np.stack([tree["posterior"][name].values[0] for name in again.space.names], axis=1)
+    n = tree.attrs["ess"]
+    assert (np.abs(draws.mean(axis=0) - mean) < 4 * sd * np.sqrt(2 / n)).all()
+
+
+def test_blackjax_knows_no_correlated_noise(line_run):
+    retrieval, _, _ = line_run
+    other = fp.Retrieval(
+        jax_line, {"a": (-1.0, 1.0), "b": (-1.0, 1.0)}, retrieval.observation,
+        instrument=[instrument.MarginalScale(0.1)],
+    )  # fmt: skip
+    with pytest.raises(InvalidInput, match="noise is correlated"):
+        other.nested("blackjax")
