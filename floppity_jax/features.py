@@ -145,6 +145,7 @@ def fit_measured(
     *,
     log: bool,
     energies: bool,
+    covariance: Float[np.ndarray, "channels channels"] | None = None,
 ) -> Features:
     """Fit the map where the noise is not simply that of the errors.
 
@@ -160,12 +161,16 @@ def fit_measured(
         Look at logarithms of the data.
     energies
         Tell the network of the noise too: an instrument changes it.
+    covariance
+        Of the noise, typically, where that of different channels is correlated.
     """
     errors = observation.errors
     assert errors is not None
     reference, error, bend, whitener = observation.values, errors, np.empty(0), np.empty((0, 0))
-    if observation.cholesky is not None:
-        whitener = np.linalg.inv(observation.cholesky)
+    if covariance is not None:
+        scale = np.sqrt(np.diag(covariance))
+        root = np.linalg.cholesky(covariance / np.outer(scale, scale))
+        whitener = np.linalg.inv(root) / scale
     if log:
         bend = 2 * errors
         slope = 1 / np.hypot(1, reference / bend)

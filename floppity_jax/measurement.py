@@ -20,6 +20,7 @@ from floppity_jax.priors import Fixed, ParameterSpace, Tied
 from floppity_jax.typing import Float
 
 ROWS = 256  # spectra that go through the instrument at a time
+TYPICAL = 100  # simulations, at most, behind a typical covariance
 JITTER = 1e-6  # of the variance of correlated noise, where float32 draws it
 FAR = 1e-9  # probability beyond what counts as the bound of a parameter without any
 
@@ -158,6 +159,21 @@ class Measurement:
         """
         return self._whitened(spectra, theta)[0]
 
+    def typical_covariance(
+        self, spectra: Float[np.ndarray, "n k"], theta: Float[np.ndarray, "n d"]
+    ) -> Float[np.ndarray, "channels channels"] | None:
+        """Mean covariance of the noise of simulations; None where channels are independent."""
+        if self.observation.covariance is None and not self.instrument.correlates:
+            return None
+        unit, some = self.prepared.unit, slice(None, None, -(-len(theta) // TYPICAL))
+        base = base_noise(self.observation, unit)
+        covariances = [
+            _covariance(p, row, base)
+            for p in self._predictions(spectra[some], theta[some])
+            for row in range(len(p.mean))
+        ]
+        return np.mean(covariances, axis=0) * unit**2
+
     def _whitened(
         self, spectra: Float[np.ndarray, "n k"], theta: Float[np.ndarray, "n d"]
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -261,19 +277,25 @@ def _whiten(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Whiten by the Cholesky factor of the covariance of each row."""
     _, factor, extra, templates, kernel = prediction
-    given = np.diag(base**2) if base.ndim == 1 else base @ base.T
     white, log_sd = np.full_like(residual, np.nan), np.full_like(residual, np.nan)
     root = None
     same = kernel is None and not templates.shape[2] and (factor == 1).all() and not extra.any()
-    for row in np.flatnonzero(np.isfinite(residual).all(axis=1)):
+    for row in np.flatnonzero(np.isfinite(residual).all(axis=1)).tolist():
         if root is None or not same:
-            covariance = factor[row][:, None] * given * factor[row] + np.diag(extra[row])
-            covariance += templates[row] @ templates[row].T
-            covariance += 0 if kernel is None else kernel[row]
-            root = base if same and base.ndim == 2 else np.linalg.cholesky(covariance)
+            whole = same and base.ndim == 2
+            root = base if whole else np.linalg.cholesky(_covariance(prediction, row, base))
         white[row] = scipy.linalg.solve_triangular(root, residual[row], lower=True)
         log_sd[row] = np.log(np.diag(root))
     return white, log_sd
+
+
+def _covariance(prediction: Prediction, row: int, base: np.ndarray) -> np.ndarray:
+    """Return the covariance of the noise of one row."""
+    _, factor, extra, templates, kernel = prediction
+    given = np.diag(base**2) if base.ndim == 1 else base @ base.T
+    covariance = factor[row][:, None] * given * factor[row] + np.diag(extra[row])
+    covariance += templates[row] @ templates[row].T
+    return covariance if kernel is None else covariance + kernel[row]
 
 
 def _joined(parts: list[np.ndarray], channels: int) -> np.ndarray:

@@ -156,28 +156,24 @@ def test_a_marginal_scale_is_the_integral_over_the_scale():
 @pytest.mark.parametrize("case", ["all", "marginal scale", "model error"])
 @pytest.mark.parametrize("observation", [OBSERVATION, CORRELATED])
 def test_noise_has_the_covariance_of_the_likelihood(case, observation):
-    """White residuals of noisy data: mean 0 and unit covariance, to 5 standard errors."""
+    """White residuals of noisy data: mean 0 and unit covariance, to 5 standard errors.
+
+    The covariance is that which the likelihood was held against.
+    """
     steps, n = CASES[case][0], 20_000
     spectra, theta = np.repeat(SPECTRA[:1], n, 0), np.repeat(THETA[:1], n, 0)
     measurement = _measurement(steps, observation)
     data = measurement.noisy(np.random.default_rng(1), spectra, theta)
-    scale = np.sqrt(np.diag(_covariance(measurement, spectra, theta)))
-    root = np.linalg.cholesky(_covariance(measurement, spectra, theta) / np.outer(scale, scale))
+    covariance = CASES[case][2][0]
+    if observation is CORRELATED:
+        factor = 1.0 if case != "all" else BY_NAME["f"][0]
+        covariance = covariance + factor**2 * (CORRELATED.covariance - np.diag(ERRORS**2))
+    scale = np.sqrt(np.diag(covariance))
+    root = np.linalg.cholesky(covariance / np.outer(scale, scale))
     white = np.linalg.solve(root, ((data - measurement.predict(spectra, theta)) / scale).T)
     assert np.abs(white.mean(axis=1)).max() < 5 / np.sqrt(n)
     off = np.cov(white) - EYE
     assert np.abs(off).max() < 5 * np.sqrt(2 / n)
-
-
-def _covariance(measurement, spectra, theta):
-    """That of the first row, from the likelihood's own parts."""
-    p = next(measurement._predictions(spectra[:1], theta[:1]))
-    base = base_noise(measurement.observation, measurement.prepared.unit)
-    given = np.diag(base**2) if base.ndim == 1 else base @ base.T
-    total = p.factor[0][:, None] * given * p.factor[0] + np.diag(p.extra[0])
-    total = total + p.templates[0] @ p.templates[0].T
-    total = total + (0 if p.kernel is None else p.kernel[0])
-    return total * measurement.prepared.unit**2
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -478,3 +474,60 @@ def test_blackjax_knows_no_correlated_noise(line_run):
     )  # fmt: skip
     with pytest.raises(InvalidInput, match="noise is correlated"):
         other.nested("blackjax")
+
+
+WIEN = np.linspace(0.5, 5.0, 60)
+FLUX_ERROR = 1e-19  # of fluxes from far below it up to 5e-17
+
+
+@fp.batched
+def emission(parameters):
+    """Wien's law: over four decades, of which the errors drown two."""
+    return 1e-12 * WIEN**-5 * np.exp(-14_388 / (WIEN * parameters["T"][:, None]))
+
+
+@pytest.mark.parametrize("features", ["linear", "log"])
+def test_emission_with_a_marginal_scale(features):
+    """Temperature against quadrature, with the scale integrated out: evidence, mean, deviation.
+
+    Some values are below 0. The network alone is within a third of a deviation.
+    """
+    rng = np.random.default_rng(5)
+    truth = emission({"T": np.array([900.0])})[0]
+    values = 1.05 * truth + FLUX_ERROR * rng.normal(size=60)
+    assert (values < 0).any()
+    assert values.max() > 100 * FLUX_ERROR
+    retrieval = fp.Retrieval(
+        emission, {"T": fp.Uniform(600, 1200), "idle": (0.0, 1.0)},
+        fp.Observation(values, np.full(60, FLUX_ERROR), WIEN),
+        instrument=[instrument.MarginalScale(0.1)],
+        flow=FlowConfig(features=features, members=1), pool=Here(),
+    )  # fmt: skip
+    raw = retrieval.run(3, 400, seed=4, progress=False)
+    corrected = raw.importance_sample(2000)
+    grid = np.linspace(600, 1200, 60_001)
+    models = emission({"T": grid})
+    # Woodbury: a constant error and one template.
+    power = (models**2).sum(axis=1) / FLUX_ERROR**2
+    dot = models @ (values[:, None] / FLUX_ERROR**2)[:, 0]
+    residual = ((values - models) ** 2).sum(axis=1) / FLUX_ERROR**2
+    shift = dot - power
+    log_l = -0.5 * (residual - shift**2 * 0.01 / (1 + 0.01 * power)) - 0.5 * np.log1p(0.01 * power)
+    log_l -= 60 * np.log(FLUX_ERROR) + 30 * np.log(2 * np.pi)
+    density = np.exp(log_l - log_l.max())
+    norm = integrate.trapezoid(density, grid)
+    mean = integrate.trapezoid(density * grid, grid) / norm
+    sd = np.sqrt(integrate.trapezoid(density * (grid - mean) ** 2, grid) / norm)
+    log_evidence = log_l.max() + np.log(norm / 600)
+    error = 1 / np.sqrt(corrected.ess)
+    draws = corrected.draws[:, 0]
+    found = corrected.weights @ draws
+    assert corrected.efficiency > 0.3
+    assert found == pytest.approx(mean, abs=4 * sd * error)
+    assert np.sqrt(corrected.weights @ (draws - found) ** 2) == pytest.approx(sd, rel=4 * error)
+    assert corrected.log_evidence == pytest.approx(
+        log_evidence, abs=4 * corrected.log_evidence_error + 1e-3
+    )
+    sample = raw.sample(4000)[:, 0]
+    assert sample.mean() == pytest.approx(mean, abs=sd / 3)
+    assert sample.std() == pytest.approx(sd, rel=1 / 3)
