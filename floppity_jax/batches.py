@@ -17,7 +17,8 @@ import numpy as np
 
 from floppity_jax.features import Features, context_of, in_unit, project
 from floppity_jax.instrument.model import Prepared
-from floppity_jax.measurement import Measurement, base_noise, draw_noise
+from floppity_jax.measurement import Measurement
+from floppity_jax.noise import base_noise, draw_noise
 from floppity_jax.typing import Array, Float, Int, Key
 
 # Given a key, rows and which of them: their white parameters, and the inputs of the flow.

@@ -21,16 +21,10 @@ from floppity_jax import proposals, training
 from floppity_jax.batches import Draw, DrawMeasured, draw_projected, measured_rows, projected_rows
 from floppity_jax.density import Density, Whitening, log_standard_normal, new_flows, start_linear
 from floppity_jax.familiarity import MOST_TESTS, Familiarity, familiarity
-from floppity_jax.features import (
-    Features,
-    fit_features,
-    fit_measured,
-    observed_input,
-    project,
-    whole_spectra,
-)
+from floppity_jax.features import Features, fit_features, observed_input, project, whole_spectra
 from floppity_jax.flows.config import FlowConfig
 from floppity_jax.flows.embedding import start_from_projection
+from floppity_jax.measured_features import fit_measured
 from floppity_jax.measurement import Measurement
 from floppity_jax.mixture import Law, mixture_weights
 from floppity_jax.nuisances import VERSIONS, draw_versions

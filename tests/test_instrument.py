@@ -12,9 +12,11 @@ from floppity_jax import instrument
 from floppity_jax.batches import DrawMeasured, MeasuredRows
 from floppity_jax.density import Density, Whitening, new_flows
 from floppity_jax.errors import InvalidInput, NoLikelihoodError
-from floppity_jax.features import context_of, fit_measured, in_unit
+from floppity_jax.features import context_of, in_unit
 from floppity_jax.flows.config import FlowConfig
-from floppity_jax.measurement import Measurement, base_noise
+from floppity_jax.measured_features import fit_measured
+from floppity_jax.measurement import Measurement
+from floppity_jax.noise import base_noise
 from floppity_jax.nuisances import draw_versions
 from floppity_jax.priors import ParameterSpace
 from floppity_jax.proposals import Region

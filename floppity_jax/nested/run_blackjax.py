@@ -13,9 +13,9 @@ import numpy as np
 from scipy import special
 
 from floppity_jax.errors import FloppityError, InvalidInput
-from floppity_jax.measurement import require_errors
 from floppity_jax.nested.problem import FAILED, Problem
 from floppity_jax.nested.sampler import Outcome, Sampler, Settings
+from floppity_jax.noise import require_errors
 from floppity_jax.priors import Fixed, Tied
 from floppity_jax.simulators.base import simulator_kind
 from floppity_jax.typing import Array, Float
