@@ -198,11 +198,12 @@ class Measurement:
     def _predictions(
         self, spectra: Float[np.ndarray, "n k"], theta: Float[np.ndarray, "n d"]
     ) -> Iterator[Prediction]:
-        raw = np.asarray(spectra, np.float64) / self.prepared.unit
+        prepared, spectra = self.prepared, np.asarray(spectra, np.float64)
         values = self.instrument_values(theta)
-        for start in range(0, len(raw), ROWS):
+        for start in range(0, len(spectra), ROWS):
             rows = slice(start, start + ROWS)
-            yield self.prepared(np, raw[rows], {name: v[rows] for name, v in values.items()})
+            reduced = prepared.reduce(np, spectra[rows] / prepared.unit)
+            yield prepared(np, reduced, {name: v[rows] for name, v in values.items()})
 
 
 def _joined(parts: list[np.ndarray], channels: int) -> np.ndarray:

@@ -533,3 +533,75 @@ def test_emission_with_a_marginal_scale(features):
     sample = raw.sample(4000)[:, 0]
     assert sample.mean() == pytest.approx(mean, abs=sd / 3)
     assert sample.std() == pytest.approx(sd, rel=1 / 3)
+
+
+GRID = np.exp(np.linspace(np.log(0.95), np.log(3.3), 1500))
+SHIFTED = ParameterSpace({"a": (0.0, 1.0), "v": (-200.0, 200.0), "offset": (-1e-3, 1e-3)})
+
+
+def _on_grid(constant, other):
+    edges = np.linspace(1.1, 3.0, 41)
+    centres, widths = (edges[1:] + edges[:-1]) / 2, np.diff(edges)
+    parts = [
+        fp.Observation(np.full(20, 0.02), np.full(20, 1e-4), centres[p], widths[p], name=name)
+        for name, p in (("one", slice(0, 20)), ("two", slice(20, 40)))
+    ]
+    steps = {
+        "one": [instrument.Resolution(100.0), instrument.RadialVelocity(constant)],
+        "two": [instrument.Resolution(50.0), instrument.RadialVelocity(other),
+                instrument.Offset("offset")],
+    }  # fmt: skip
+    retrieval = fp.Retrieval(
+        lambda p: GRID, SHIFTED.entries, parts, instrument=fp.Instrument(steps, grid=GRID)
+    )
+    return retrieval.measurement
+
+
+@pytest.mark.parametrize(("constant", "other"), [(30.0, -50.0), (30.0, "v"), ("v", "v")])
+def test_steps_on_the_grid_are_taken_in_order(constant, other):
+    """Each dataset is what its own steps, and then the average over its channels, make of it."""
+    from floppity_jax.instrument.binning import binning
+
+    measurement = _on_grid(constant, other)
+    assert measurement.output.size == GRID.size
+    assert set(measurement.simulator_names) == ({"a"} if "v" in (constant, other) else {"a", "v"})
+    rng = np.random.default_rng(6)
+    spectra = 0.02 + 1e-3 * rng.normal(size=(3, 8)) @ np.cos(np.outer(np.arange(8), 9 * GRID))
+    theta = SHIFTED.to_theta(rng.normal(size=(3, 3)))
+    values, bounds = SHIFTED.as_mapping(theta), {"v": (-200.0, 200.0)}
+    expected = []
+    for part, R, velocity in zip(measurement.observation.parts, (100.0, 50.0), (constant, other),
+                                 strict=True):  # fmt: skip
+        half = part.bin_width / 2
+        spectrum = spectra
+        for step in (instrument.Resolution(R), instrument.RadialVelocity(velocity)):
+            spectrum = step.prepare(GRID, bounds)(np, spectrum, values)
+        to_channels = binning(GRID, part.wavelength - half, part.wavelength + half)
+        expected.append(to_channels(np, spectrum))
+    expected[1] = expected[1] + values["offset"][:, None]
+    found = measurement.predict(spectra, theta)
+    np.testing.assert_allclose(found, np.concatenate(expected, axis=1), rtol=1e-9)
+    # And on the device.
+    raw = jnp.asarray(spectra / measurement.prepared.unit, jnp.float32)
+    own = {k: jnp.asarray(v, jnp.float32) for k, v in measurement.instrument_values(theta).items()}
+    device = measurement.prepared(jnp, measurement.prepared.reduce(jnp, raw), own)
+    # Up to 1e-6 of a spectrum of 200 errors.
+    np.testing.assert_allclose(device.mean * measurement.prepared.unit, found, rtol=1e-5)
+
+
+def test_channels_near_the_end_of_the_grid_are_refused():
+    part = fp.Observation(np.ones(2), np.ones(2), [1.0, 2.0], [0.01, 0.01])
+    with pytest.raises(InvalidInput, match="must lie within .* do not reach the ends of the grid"):
+        fp.Retrieval(
+            lambda p: GRID, {"a": (0.0, 1.0)}, part,
+            instrument=fp.Instrument([instrument.Resolution(50.0)], grid=GRID),
+        )  # fmt: skip
+    with pytest.raises(InvalidInput, match="acts on the grid of the model"):
+        fp.Instrument([instrument.Resolution(50.0)])
+    with pytest.raises(InvalidInput, match="grid .*must be .* increase"):
+        fp.Instrument([], grid=[2.0, 1.0])
+    with pytest.raises(InvalidInput, match="wavelength and bin_width of 'spectrum'"):
+        fp.Retrieval(
+            lambda p: GRID, {"a": (0.0, 1.0)}, fp.Observation(np.ones(2), np.ones(2)),
+            instrument=fp.Instrument(grid=GRID),
+        )  # fmt: skip
