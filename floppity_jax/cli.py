@@ -1,4 +1,4 @@
-"""The command line: ``floppity-jax run | demo | resume | report | compare``."""
+"""The command line: ``floppity-jax init | run | demo | resume | report | compare``."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import argparse
 import dataclasses
 import importlib.resources
 import pathlib
-import shutil
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import floppity_jax
-from floppity_jax.errors import FloppityError, RunDirectoryError
+from floppity_jax.errors import FloppityError, InvalidInput, RunDirectoryError
 from floppity_jax.store import MANIFEST
 
 if TYPE_CHECKING:
@@ -20,7 +19,14 @@ if TYPE_CHECKING:
 
     from floppity_jax.config import Setup
 
-CONFIG = "config.toml"
+CODES = ("wasp39b", "python", "command", "arcis", "taurex", "petitradtrans")
+FLAGS = {
+    "rounds": "run.rounds",
+    "simulations": "run.simulations",
+    "seed": "run.seed",
+    "method": "run.method",
+    "workers": "pool.workers",
+}
 RESULT = "posterior.nc"
 COMPARISON, COMPARED = "comparison.nc", "comparison.png"
 
@@ -50,11 +56,27 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=floppity_jax.__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
+    init = commands.add_parser("init", help="write a commented input file to start from")
+    init.add_argument(
+        "file", type=pathlib.Path, nargs="?", default=pathlib.Path("retrieval.toml"),
+        metavar="FILE", help="input file to write (default: %(default)s)",
+    )  # fmt: skip
+    source = init.add_mutually_exclusive_group()
+    source.add_argument(
+        "--code", choices=CODES, default=CODES[0], help="forward model (default: %(default)s)"
+    )
+    source.add_argument(
+        "--from-arcis", type=pathlib.Path, metavar="INPUT", help="ARCiS input file to convert"
+    )
+    init.add_argument("--force", action="store_true", help="overwrite files that are there")
+    init.set_defaults(command=_init)
+
     run = commands.add_parser("run", help="run the retrieval that a TOML file describes")
-    run.add_argument("file", type=pathlib.Path, help="input file")
+    run.add_argument("file", type=pathlib.Path, metavar="FILE", help="input file")
     run.add_argument(
         "--output", type=pathlib.Path, metavar="DIR", help="run directory (default: runs/NAME)"
     )
+    _add_overrides(run)
     run.set_defaults(command=_run)
 
     demo = commands.add_parser("demo", help="retrieve WASP-39 b from its JWST spectrum")
@@ -62,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         "--output", type=pathlib.Path, metavar="DIR", default=pathlib.Path("runs/wasp39b"),
         help="run directory (default: %(default)s)",
     )  # fmt: skip
+    _add_overrides(demo)
     demo.set_defaults(command=_demo)
 
     resume = commands.add_parser(
@@ -112,33 +135,72 @@ def _renaming(text: str) -> tuple[str, str]:
     return theirs, ours
 
 
+def _add_overrides(parser: argparse.ArgumentParser) -> None:
+    """Add flags that override keys of the input file."""
+    parser.add_argument(
+        "--dry-run", action="store_true",
+        help="check everything, time three simulator calls, say what a run would take, and stop",
+    )  # fmt: skip
+    group = parser.add_argument_group("keys of the input file to override")
+    for flag, key in FLAGS.items():
+        group.add_argument(f"--{flag}", dest=key, metavar=flag[0].upper(), help=key)
+    group.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE",
+        help="any key, as in --set training.batch_size=50",
+    )  # fmt: skip
+
+
+def _overrides(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the values of keys that flags give; each is TOML, or a text."""
+    from floppity_jax.config.text import read_value
+
+    given = {key: text for key in FLAGS.values() if (text := vars(options)[key]) is not None}
+    for assignment in options.set:
+        key, equals, text = assignment.partition("=")
+        if not equals:
+            raise InvalidInput("--set", assignment, "must be KEY=VALUE", "For example run.seed=3.")
+        given[key.strip()] = text.strip()
+    return {key: read_value(text) for key, text in given.items()}
+
+
+def _init(options: argparse.Namespace) -> None:
+    from floppity_jax.config import templates
+
+    if options.from_arcis is None:
+        files = templates.files_of(options.code, options.file)
+    else:
+        files = templates.files_from_arcis(options.from_arcis, options.file)
+    templates.write(files, force=options.force)
+    print(f"Wrote {', '.join(map(str, files))}. Edit it, then look before you leap:")
+    print(f"  floppity-jax run {options.file} --dry-run")
+
+
 def _run(options: argparse.Namespace) -> None:
     output = options.output or pathlib.Path("runs") / options.file.stem
-    _start(options.file, output)
+    _start(options.file, output, options)
 
 
 def _demo(options: argparse.Namespace) -> None:
     with importlib.resources.as_file(importlib.resources.files("floppity_jax") / "data") as data:
-        _start(data / "wasp39b.toml", options.output)
+        _start(data / "wasp39b.toml", options.output, options)
 
 
-def _start(file: pathlib.Path, output: pathlib.Path) -> None:
+def _start(file: pathlib.Path, output: pathlib.Path, options: argparse.Namespace) -> None:
     """Check the input, copy it into a new run directory, and run it there."""
     from floppity_jax import config
 
+    if options.dry_run:
+        from floppity_jax.dry_run import dry_run
+
+        print(dry_run(config.load(file, _overrides(options))))
+        return
     if (output / MANIFEST).exists():
         raise RunDirectoryError(
             f"{output} already holds a run. Go on with it by floppity-jax resume {output}, show it "
             f"by floppity-jax report {output}, or choose another folder by --output."
         )
-    setup = config.load(file)
-    output.mkdir(parents=True, exist_ok=True)
-    # The run can then be resumed without the files that it started from.
-    (output / CONFIG).write_text(setup.text)
-    for original in setup.files:
-        copy = output / original.name
-        if copy.resolve() != original.resolve():
-            shutil.copyfile(original, copy)
+    setup = config.load(file, _overrides(options))
+    setup.keep(output)
     _finish(setup, output, resume=False)
 
 
@@ -147,7 +209,7 @@ def _resume(options: argparse.Namespace) -> None:
     from floppity_jax.store import read_manifest
 
     counts = read_manifest(options.directory)["configuration"]["simulations"]
-    setup = config.load(options.directory / CONFIG)
+    setup = config.load(options.directory / config.CONFIG, resuming=True)
     rounds = len(counts) if options.rounds is None else options.rounds
     counts = counts[:rounds] + counts[-1:] * (rounds - len(counts))
     run = dataclasses.replace(setup.run, rounds=rounds, simulations=counts)
@@ -165,7 +227,8 @@ def _finish(setup: Setup, output: pathlib.Path, *, resume: bool) -> None:
             directory=output,
             resume=resume,
             progress=True,
-            stop="converged" if run.stop is not None else None,
+            stop=run.stop,
+            reuse=run.reuse,
             configuration=setup.text,
         )
         if run.importance_samples:

@@ -1,6 +1,6 @@
 """Exceptions that name the argument, its value, the rule it broke and the way out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 
 class FloppityError(Exception):
@@ -27,8 +27,24 @@ class InvalidInput(FloppityError, ValueError):
         if len(shown) > 200:
             shown = shown[:197] + "..."
         super().__init__(f"{argument} = {shown}: {argument} {rule}. {remedy}")
-        self.argument = argument
-        self.value = value
+        self.argument, self.value = argument, value
+        self.rule, self.remedy = rule, remedy
+
+
+class InvalidFile(FloppityError, ValueError):
+    """An input file breaks rules; the message lists all that were found.
+
+    Attributes
+    ----------
+    problems : tuple of FloppityError
+        One for each.
+    """
+
+    def __init__(self, file: str, problems: Sequence[FloppityError]) -> None:
+        found = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
+        listed = (f"\n  {number}. {problem}" for number, problem in enumerate(problems, start=1))
+        super().__init__(f"{file} has {found}; nothing has been simulated.{''.join(listed)}")
+        self.problems = tuple(problems)
 
 
 def check_whole(argument: str, value: object, least: int, remedy: str) -> None:

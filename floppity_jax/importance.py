@@ -33,6 +33,8 @@ WIDENED = (1.4, 1.05)
 # Effective draws behind a mean and covariance, for each parameter: weights that leave fewer are
 # first raised to a power below 1.
 LEAST_ESS = 10
+LEAST_TAIL = 5  # weights, for a fit of their tail
+MOST_SPREAD = 700.0  # of their logarithms: beyond, the smallest over the largest is no float64
 
 
 class WeightedDraws(NamedTuple):
@@ -127,6 +129,29 @@ def _tempered(log_weights: Float[np.ndarray, " n"], least: float) -> np.ndarray 
     shortfall = lambda power: effective_sample_size(power * log_weights) - least  # noqa: E731
     power = 1.0 if shortfall(1.0) >= 0 else scipy.optimize.brentq(shortfall, 1e-12, 1.0)
     return normalised(power * log_weights)
+
+
+def pareto_smoothed(log_weights: Float[np.ndarray, " n"]) -> tuple[Float[np.ndarray, " n"], float]:
+    """Pareto-smoothed log weights, and the shape k of their tail (Vehtari et al. 2024).
+
+    Where the tail is too short for a fit, or spans more than float64 does, the weights stay as they
+    are and k is infinite; where it consists of equal weights, k is minus infinity.
+    """
+    from arviz_stats.base import array_stats
+
+    n = len(log_weights)
+    # The tail that is fitted, and the weight next to it, as in that paper.
+    length = int(np.ceil(min(0.2 * n, 3 * np.sqrt(n))))
+    if n <= length + 1 or length < LEAST_TAIL:
+        return log_weights, np.inf
+    tail = np.sort(log_weights)[-length - 1 :]
+    if tail[-1] - tail[0] > MOST_SPREAD:
+        return log_weights, np.inf
+    if tail[-1] - tail[1] < 1e-10:
+        return log_weights, -np.inf
+    # psislw takes log likelihoods to be divided by, the inverse of weights
+    smoothed, k = array_stats.psislw(-log_weights)
+    return smoothed, float(k)
 
 
 def pareto_limit(n: float) -> float:

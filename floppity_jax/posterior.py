@@ -23,10 +23,11 @@ from floppity_jax.density import (
 )
 from floppity_jax.errors import InvalidInput, NoLikelihoodError, SimulatorError
 from floppity_jax.flows.config import FlowConfig
-from floppity_jax.importance import adaptive_draws
+from floppity_jax.importance import adaptive_draws, pareto_smoothed
 from floppity_jax.instrument.model import Instrument
-from floppity_jax.measurement import Measurement, require_errors
+from floppity_jax.measurement import Measurement
 from floppity_jax.mixture import WeightedSimulations
+from floppity_jax.noise import require_errors
 from floppity_jax.observation import Observation
 from floppity_jax.pool import Pool
 from floppity_jax.priors import ParameterSpace
@@ -374,14 +375,10 @@ class ImportancePosterior(Posterior):
     @functools.cached_property
     def _smoothed(self) -> tuple[Float[np.ndarray, " n"], float]:
         """Pareto-smoothed log weights, and the shape of their tail (Vehtari et al. 2024)."""
-        from arviz_stats.base import array_stats
-
         good = np.isfinite(self.log_weights)
-        # psislw takes log likelihoods to be divided by, the inverse of weights
-        smoothed, k = array_stats.psislw(-self.log_weights[good])
         log_weights = np.full(len(self.draws), -np.inf)
-        log_weights[good] = smoothed
-        return log_weights, float(k)
+        log_weights[good], k = pareto_smoothed(self.log_weights[good])
+        return log_weights, k
 
     def _content(self) -> tuple[Arrays, dict[str, Any]]:
         arrays, description = super()._content()

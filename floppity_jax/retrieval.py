@@ -5,7 +5,6 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import functools
-import math
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -40,11 +39,11 @@ from floppity_jax.simulations import (
     simulation_arrays,
     simulations_of,
 )
-from floppity_jax.simulators.base import simulator_kind
+from floppity_jax.simulators.base import check_names, simulator_kind
 from floppity_jax.store import Arrays, NoDirectory, RunDirectory
 from floppity_jax.summary import QUANTILES
 from floppity_jax.timing import Stopwatch
-from floppity_jax.training_config import TrainingConfig
+from floppity_jax.training_config import TrainingConfig, check_enough, counts_of_rounds
 from floppity_jax.typing import Float, Key
 
 if TYPE_CHECKING:
@@ -130,27 +129,12 @@ class Retrieval:
         self.measurement = Measurement(
             self.observation, self.space, Instrument.of(instrument), wanted
         )
-        if wanted is not None:
-            self._check_names(set(wanted))
+        check_names(simulator, self.measurement.simulator_names)
         if self.flow.embedding in ("mlp", "convolution") and self.problem(1).measured:
             raise InvalidInput(
                 "flow.embedding", self.flow.embedding,
                 "must be the projection where there is an instrument, a covariance or log features",
                 "Leave it out.",
-            )  # fmt: skip
-
-    def _check_names(self, wanted: set[str]) -> None:
-        """Hold the parameters against the simulator's own list."""
-        given = set(self.measurement.simulator_names)
-        if missing := sorted(wanted - given):
-            raise InvalidInput(
-                "parameters", sorted(given), f"must hold what the simulator needs, {missing} too",
-                "Give each a prior, or a number to fix it.",
-            )  # fmt: skip
-        if unknown := sorted(given - wanted):
-            raise InvalidInput(
-                "parameters", unknown, "must be known to the simulator",
-                f"It knows {sorted(wanted)}.",
             )  # fmt: skip
 
     def with_observation(self, observation: Observation) -> Retrieval:
@@ -293,7 +277,8 @@ class Retrieval:
         Parameters
         ----------
         sampler
-            ``"ultranest"``: no other so far.
+            ``"ultranest"``, ``"nautilus"``, ``"dynesty"``, or, where JAX can trace the simulator,
+            ``"blackjax"``. The first two can be resumed.
         live_points
             The sampler's own number unless given.
         seed
@@ -372,7 +357,7 @@ class Retrieval:
         law = sequential.law(problem, state, len(batch["z"]), draws)
         state = sequential.add(state, batch["z"][good], batch["spectra"][good], law)
         used = int(state.used.sum())
-        _check_enough(used, self.training)
+        check_enough(used, self.training)
 
         def learn_round() -> Arrays:
             with stopwatch.time("training"):
@@ -487,23 +472,7 @@ class Retrieval:
 
     def counts(self, rounds: int, simulations: int | Sequence[int]) -> list[int]:
         """Return the checked number of simulator calls of each round."""
-        if not isinstance(rounds, int) or rounds < 1:
-            raise InvalidInput(
-                "rounds", rounds, "must be a whole number above 0", "For example rounds=10."
-            )
-        given = [simulations] * rounds if isinstance(simulations, int) else list(simulations)
-        if len(given) != rounds:
-            raise InvalidInput(
-                "simulations", simulations, f"must hold one number for each of {rounds} rounds",
-                "Give a single number for the same in each.",
-            )  # fmt: skip
-        for count in given:
-            if not isinstance(count, int):
-                raise InvalidInput(
-                    "simulations", count, "must be a whole number", "For example 1000."
-                )
-            _check_enough(count, self.training)
-        return given
+        return counts_of_rounds(rounds, simulations, self.training)
 
     def describe(self, counts: list[int], seed: int) -> dict[str, Any]:
         """All that decides the result, for the manifest."""
@@ -543,13 +512,3 @@ def _draws(batch: Arrays) -> Draws:
 def _converged(info: RoundInfo) -> bool:
     """Whether successive posteriors agree; an efficiency that is not known is no obstacle."""
     return info.change < CONVERGED_DISTANCE and not info.efficiency < CONVERGED_EFFICIENCY
-
-
-def _check_enough(n: int, training: TrainingConfig) -> None:
-    """Hold the number of simulations of a round against what training needs."""
-    least = math.ceil(training.atoms / training.validation_fraction)
-    if n < least:
-        raise InvalidInput(
-            "simulations", n, f"must be at least atoms / validation_fraction = {least}",
-            "Give more simulations a round, or fewer atoms.",
-        )  # fmt: skip

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Sequence
 
-from floppity_jax.errors import InvalidInput, require_positive
+from floppity_jax.errors import InvalidInput, check_whole, require_positive
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,3 +95,36 @@ class TrainingConfig:
         """Return the settings of Ardevol Martinez et al. (2024): batch 50, 10 atoms, no decay."""
         return cls(batch_size=50, learning_rate=5e-4, warmup_steps=0, decays=0, patience=20,
                    validation_draws=1, combined_loss=False)  # fmt: skip
+
+
+def counts_of_rounds(
+    rounds: int, simulations: int | Sequence[int], training: TrainingConfig
+) -> list[int]:
+    """Return the checked number of simulations of each round.
+
+    Raises
+    ------
+    InvalidInput
+        Where they are no whole numbers, not one for each round, or fewer than training needs.
+    """
+    check_whole("rounds", rounds, 1, "For example rounds=10.")
+    given = [simulations] * rounds if isinstance(simulations, int) else list(simulations)
+    if len(given) != rounds:
+        raise InvalidInput(
+            "simulations", simulations, f"must hold one number for each of {rounds} rounds",
+            "Give a single number for the same in each.",
+        )  # fmt: skip
+    for count in given:
+        check_whole("simulations", count, 1, "For example 1000.")
+        check_enough(count, training)
+    return given
+
+
+def check_enough(n: int, training: TrainingConfig) -> None:
+    """Hold the number of simulations of a round against what training needs."""
+    least = math.ceil(training.atoms / training.validation_fraction)
+    if n < least:
+        raise InvalidInput(
+            "simulations", n, f"must be at least atoms / validation_fraction = {least}",
+            "Give more simulations a round, or fewer atoms.",
+        )  # fmt: skip

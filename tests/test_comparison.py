@@ -125,3 +125,14 @@ def test_bayes_factors():
     without = nested_tree(NestedRun("x", ("a",), np.zeros((3, 1))))
     with pytest.raises(InvalidInput, match="must know its evidence"):
         fp.compare([_tree(0), without])
+
+
+def test_a_handful_of_distinct_draws_has_no_classifier():
+    """As after an importance sample of two effective draws."""
+    from floppity_jax.diagnostics.distances import classifier_accuracy
+
+    rng = np.random.default_rng(0)
+    few = np.repeat(rng.normal(size=(4, 2)), 500, axis=0)
+    many = rng.normal(size=(2000, 2))
+    assert np.isnan(classifier_accuracy(0, few, many, (4.0, 2000.0))).all()
+    assert np.isfinite(classifier_accuracy(0, many, many, (2000.0, 2000.0))).all()

@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 
 import floppity_jax as fp
-from floppity_jax import cli, config, plots, report, simulators
+from floppity_jax import cli, config, instrument, plots, report, simulators
+from floppity_jax.config.reader import Reader
+from floppity_jax.config.schema import PoolSection
 from floppity_jax.features import fit_features, project
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -59,14 +61,17 @@ def test_the_pages_build(tmp_path):
     assert "Run the rounds and return the posterior" in page
 
 
-@pytest.mark.parametrize("module", [fp, simulators, plots, report], ids=lambda m: m.__name__)
+MODULES = [fp, instrument, simulators, plots, report]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
 def test_every_public_name_is_in_the_reference(module):
     reference = "".join(page.read_text() for page in (DOCS / "api").glob("*.md"))
-    documented = set(re.findall(r"auto\w+:: ([\w.]+)", reference))
-    public = {name: getattr(module, name) for name in module.__all__}
-    for name, value in public.items():
+    names = re.findall(r"auto(?:class|exception|function):: ([\w.]+)\.(\w+)", reference)
+    documented = [pkgutil.resolve_name(f"{home}:{name}") for home, name in names]
+    for value in (getattr(module, name) for name in module.__all__):
         assert value.__doc__
-        assert isinstance(value, types.ModuleType) or f"{module.__name__}.{name}" in documented
+        assert isinstance(value, types.ModuleType) or value in documented, value
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -176,5 +181,29 @@ def test_the_first_simulator_of_the_docs_is_taken():
 
 def test_the_pool_table_of_the_docs_is_read():
     (block,) = _blocks(ROOT / "docs" / "simulators.md", "toml")
-    section = config._read(config.PoolSection, tomllib.loads(block)["pool"], "pool")
-    assert section == config.PoolSection(workers=4, timeout=60.0)
+    reader = Reader(ROOT)
+    section = reader.section(PoolSection, tomllib.loads(block)["pool"], "pool")
+    assert section == PoolSection(workers=4, timeout=60.0)
+
+
+def test_the_input_file_of_the_docs_is_read(tmp_path, monkeypatch):
+    (block,) = _blocks(ROOT / "docs" / "input_files.md", "toml")
+    (tmp_path / "planet.toml").write_text(block)
+    (tmp_path / "planet.txt").write_text("1.0 0.02 0.001\n1.1 0.03 0.001\n")
+    (tmp_path / "my_model.py").write_text("def spectrum(p):\n    return [p['T'], p['T_night']]\n")
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    space = config.load(tmp_path / "planet.toml").retrieval.space
+    sys.modules.pop("my_model")
+    assert (space.names, space.all_names) == (("T", "radius"), ("T", "radius", "log_g", "T_night"))
+
+
+def test_the_nested_run_of_the_docs_ends(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    block = _blocks(ROOT / "docs" / "nested.md", "python")[0]
+    names = {}
+    exec(block.replace("live_points=400", "live_points=50, progress=False"), names)
+    assert (tmp_path / "run" / "nested.nc").exists()
+    exact = np.log(0.25)  # the prior's density, for the likelihood integrates to 1
+    tree = names["tree"]
+    error = tree.attrs["log_evidence_error"]
+    assert tree.attrs["log_evidence"] == pytest.approx(exact, abs=4.5 * error)

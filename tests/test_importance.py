@@ -7,7 +7,7 @@ from scipy import stats
 
 from floppity_jax.density import Density, Whitening, new_flows
 from floppity_jax.flows.config import FlowConfig
-from floppity_jax.importance import STAGES, adaptive_draws
+from floppity_jax.importance import STAGES, adaptive_draws, pareto_smoothed
 from floppity_jax.proposals import effective_sample_size
 
 SMALL = FlowConfig(transforms=1, bins=4, width=8, blocks=1, components=2)
@@ -148,3 +148,36 @@ def test_a_flow_that_has_failed_costs_no_more_than_its_first_stage():
         )
         assert effective_sample_size(draws.log_weights) > 0.8 * N
         assert _evidence(draws.log_weights)[0] == pytest.approx(0.0, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("log_weights", "k"),
+    [
+        (-10.0 * np.arange(2000.0) ** 2, np.inf),  # one draw has all the weight
+        (np.where(np.arange(2000) < 2, 0.0, -800.0), np.inf),
+        (np.random.default_rng(0).normal(0, 1e4, 2000), np.inf),
+        (np.zeros(2000), -np.inf),
+        (np.where(np.arange(2000) < 500, 0.0, -900.0), -np.inf),
+        (np.random.default_rng(0).normal(size=3), np.inf),
+        (np.array([0.0]), np.inf),
+        (np.empty(0), np.inf),
+    ],
+)
+def test_tails_that_have_no_pareto_fit_stay_as_they_are(log_weights, k):
+    smoothed, found = pareto_smoothed(log_weights)
+    assert found == k
+    np.testing.assert_array_equal(smoothed, log_weights)
+
+
+@pytest.mark.parametrize("k", [0.2, 0.9])
+def test_a_pareto_tail_is_found(k):
+    """The mean of 20 fits of a tail of known shape, within 4 standard errors and the fit's bias."""
+    fits = []
+    for seed in range(20):
+        weights = stats.genpareto(k).rvs(4000, random_state=seed)
+        smoothed, found = pareto_smoothed(np.log(weights))
+        assert np.isfinite(smoothed).all()
+        fits.append(found)
+    # The prior of Vehtari et al. (2024) pulls k towards a half by the weight of 10 draws.
+    bias = abs(0.5 - k) * 10 / (10 + 3 * np.sqrt(4000))
+    assert abs(np.mean(fits) - k) < 4 * np.std(fits) / np.sqrt(20) + bias

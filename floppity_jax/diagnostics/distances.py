@@ -125,7 +125,8 @@ def classifier_accuracy(
 
     0.5 where no classifier can tell the samples apart, 1 where it always can. A multilayer
     perceptron, 5-fold cross-validated, on equally many rows of each; of rows that were resampled
-    more than once, one is kept, for a repeated row could be recognised.
+    more than once, one is kept, for a repeated row could be recognised. NaN where fewer than 20
+    rows are left.
     """
     import warnings
 
@@ -137,6 +138,8 @@ def classifier_accuracy(
     n = max(min(MOST_ROWS, round(min(ess) / 2), len(a), len(b)), 2 * FOLDS)
     rows = [np.unique(rng.permutation(x)[:n], axis=0) for x in (a, b)]
     n = min(map(len, rows))
+    if n < 4 * FOLDS:
+        return np.nan, np.nan
     x = np.concatenate([rng.permutation(r)[:n] for r in rows])
     x = (x - a.mean(axis=0)) / a.std(axis=0)
     label = np.repeat([0, 1], n)

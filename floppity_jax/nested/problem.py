@@ -6,13 +6,14 @@ Samplers see the unit cube alone, ``u = Phi(z)``: the prior is uniform there wha
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from scipy import special
 
-from floppity_jax.measurement import Measurement, require_errors
+from floppity_jax.measurement import Measurement
+from floppity_jax.noise import require_errors
 from floppity_jax.pool import Pool
 from floppity_jax.simulate import hopeless, simulate, too_many_failures
 from floppity_jax.simulations import Directory
@@ -101,7 +102,7 @@ class Problem:
             self.simulator, self.measurement.simulator_parameters(theta), self.measurement.output,
             self.pool, device_chunk=chunk,
         )  # fmt: skip
-        self._count(len(u), list(failures.values()))
+        self.count(len(u), list(failures.values()))
         log_l = self.measurement.log_likelihood(spectra, theta).sum(axis=1)
         log_l[list(failures)] = FAILED
         return np.maximum(log_l, FAILED)
@@ -112,7 +113,14 @@ class Problem:
         counts = np.array([self.calls, self.failures, self.seconds])
         self._store.replace_pieces("calls", {"counts": counts})
 
-    def _count(self, n: int, texts: list[str]) -> None:
+    def count(self, n: int, texts: Sequence[str] = ()) -> None:
+        """Count evaluations, and those of them that failed, by what they said.
+
+        Raises
+        ------
+        TooManyFailures
+            Where a larger share fails than the pool lets pass.
+        """
         self.calls += n
         self.failures += len(texts)
         if self._recent >= WINDOW:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from floppity_jax.compilation import use_cache
 from floppity_jax.errors import InvalidInput, check_whole
 from floppity_jax.nested.problem import Problem
-from floppity_jax.nested.samplers import SAMPLERS, Sampler, Settings
+from floppity_jax.nested.sampler import Sampler, Settings
+from floppity_jax.nested.samplers import SAMPLERS
 from floppity_jax.nested.tree import NestedRun, nested_tree
 from floppity_jax.simulations import Directory
 from floppity_jax.store import UNFINISHED, NoDirectory, RunDirectory
@@ -62,7 +63,7 @@ def run_nested(
             "resume", resume, f"must be False for {sampler}, whose runs cannot be taken up again",
             f"Choose a sampler of which they can: {[k for k, v in SAMPLERS.items() if v.resumes]}.",
         )  # fmt: skip
-    make_problem(NoDirectory())  # raises before anything is written
+    chosen.check(make_problem(NoDirectory()))  # before anything is written
     configuration = {
         "sampler": sampler, "live_points": live_points, "seed": seed,
         "options": {k: v if _is_plain(v) else repr(v) for k, v in setup.items()},
@@ -122,7 +123,8 @@ def _find(name: str) -> Sampler:
 
 def _sort(name: str, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Sort options into those of the sampler's constructor and those of its run."""
-    known = [set(inspect.signature(f).parameters) for f in SAMPLERS[name].signatures()]
+    chosen = SAMPLERS[name]
+    known = [set(inspect.signature(f).parameters) - chosen.ours for f in chosen.signatures()]
     setup: dict[str, Any] = {}
     run: dict[str, Any] = {}
     for option, value in options.items():

@@ -64,7 +64,9 @@ class Input(NamedTuple):
     observations: dict[str, tuple[pathlib.Path, str]]
 
 
-class _Line(NamedTuple):
+class Line(NamedTuple):
+    """A line that ARCiS reads: its place, key, index, subkey and what follows the =."""
+
     place: str
     key: str
     number: int
@@ -72,6 +74,7 @@ class _Line(NamedTuple):
     value: str
 
     def text(self) -> str:
+        """Return the value, without quotes."""
         value = self.value.strip()
         if value[:1] not in ("'", '"'):
             return value
@@ -80,26 +83,31 @@ class _Line(NamedTuple):
         return value[1:-1].strip()
 
     def name(self) -> str:
+        """Return its first word."""
         return re.split(r"[\s,;/]", self.text())[0]
 
     def file(self) -> str:
+        """Return it as the name of a file."""
         if self.value[:1] == " ":  # ARCiS takes the blank for a part of the name
             raise self.refused("must follow the = at once", "Take the blank out.")
         return self.text()
 
     def real(self) -> float:
+        """Return its first item, a number."""
         found = _NUMBER.match(self.text())
         if found is None:
             raise self.refused("must be a number", "Write it as Fortran does, as in 1d-3.")
         return fortran_float(found.group())
 
     def logical(self) -> bool:
+        """Return whether it is true."""
         found = _LOGICAL.match(self.text())
         if found is None:
             raise self.refused("must be .true. or .false.", "Correct the input file.")
         return found.group(1).lower() == "t"
 
     def refused(self, rule: str, remedy: str) -> InvalidInput:
+        """Return an error that says where the line stands."""
         key = f"{self.key}:{self.subkey}" if self.subkey else self.key
         return InvalidInput(f"{key} ({self.place})", self.value, rule, remedy)
 
@@ -113,7 +121,7 @@ def read_input(path: pathlib.Path) -> Input:
             "input_file", str(path), f"must be readable ({error.strerror})",
             "Check the spelling and folder.",
         ) from None  # fmt: skip
-    lines = list(_lines(text, path.name))
+    lines = list(split_lines(text, path.name))
     modes = ("pew", "postequalweights", "opacitymode")
     for line in {line.key: line for line in lines if line.key in modes}.values():  # the last counts
         if line.logical():
@@ -123,7 +131,8 @@ def read_input(path: pathlib.Path) -> Input:
     return Input(text, _parameters(lines, path), _observations(lines, path))
 
 
-def _lines(text: str, name: str) -> Iterator[_Line]:
+def split_lines(text: str, name: str) -> Iterator[Line]:
+    """Yield the lines that ARCiS reads of a file's text; ``name`` is that of the file."""
     for number, line in enumerate(text.split("\n"), start=1):
         if not line or line[0] in "*# ":
             continue
@@ -133,11 +142,11 @@ def _lines(text: str, name: str) -> Iterator[_Line]:
         stem = key.rstrip("0123456789")
         index = int(key[len(stem) :] or 1) or 1  # no number and 0 both mean 1
         subkey = subkey.rstrip("0123456789") if stem in ("fitpar", "retpar", "obs") else subkey
-        yield _Line(f"line {number} of {name}", stem, index, subkey, value)
+        yield Line(f"line {number} of {name}", stem, index, subkey, value)
 
 
-def _parameters(lines: list[_Line], path: pathlib.Path) -> tuple[Parameter, ...]:
-    found: list[tuple[_Line, dict[str, object]]] = []
+def _parameters(lines: list[Line], path: pathlib.Path) -> tuple[Parameter, ...]:
+    found: list[tuple[Line, dict[str, object]]] = []
     for line in lines:
         field = _SUBKEY.get(line.subkey) if line.key in ("fitpar", "retpar") else None
         if field is None:
@@ -165,7 +174,7 @@ def _parameters(lines: list[_Line], path: pathlib.Path) -> tuple[Parameter, ...]
     return tuple(_checked_range(line, Parameter(**fields)) for line, fields in found)  # type: ignore[arg-type]
 
 
-def _checked_name(line: _Line, taken: list[object]) -> str:
+def _checked_name(line: Line, taken: list[object]) -> str:
     name = line.name()
     if not name or name in taken:
         raise line.refused("must name each parameter once", "Take one of the blocks out.")
@@ -182,7 +191,7 @@ def _checked_name(line: _Line, taken: list[object]) -> str:
     return name
 
 
-def _checked_range(line: _Line, parameter: Parameter) -> Parameter:
+def _checked_range(line: Line, parameter: Parameter) -> Parameter:
     low, high = parameter.low, parameter.high
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise line.refused(
@@ -198,7 +207,7 @@ def _checked_range(line: _Line, parameter: Parameter) -> Parameter:
 
 
 def _observations(
-    lines: list[_Line], path: pathlib.Path
+    lines: list[Line], path: pathlib.Path
 ) -> dict[str, tuple[pathlib.Path, str]]:  # fmt: skip
     files = {line.number: line for line in lines if line.key == "obs" and line.subkey == "file"}
     types = {line.number: line for line in lines if line.key == "obs" and line.subkey == "type"}

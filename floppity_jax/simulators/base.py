@@ -13,8 +13,9 @@ none           ``{name: float}``         ``(channels,)``       in the pool, one 
 =============  ========================  ====================  =============================
 """
 
+import difflib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal, TypeVar, cast, overload
 
 from floppity_jax.errors import InvalidInput
@@ -90,6 +91,32 @@ def simulator_kind(simulator: Callable[..., Any]) -> Kind:
             "Give a function of one mapping {name: float} that returns a spectrum.",
         )  # fmt: skip
     return cast(Kind, getattr(simulator, _MARK, "scalar"))
+
+
+def check_names(simulator: Callable[..., Any], names: Iterable[str]) -> None:
+    """Hold the names of parameters against the simulator's own list, where it has one.
+
+    Raises
+    ------
+    InvalidInput
+        Where one is missing or unknown.
+    """
+    wanted = getattr(simulator, "parameters", None)
+    if wanted is None:
+        return
+    given, wanted = set(names), set(wanted)
+    missing, unknown = sorted(wanted - given), sorted(given - wanted)
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], sorted(wanted), n=1)
+        raise InvalidInput(
+            "parameters", unknown, "must be known to the simulator",
+            f"Did you mean {near[0]!r}?" if near else f"It knows {sorted(wanted)}.",
+        )  # fmt: skip
+    if missing:
+        raise InvalidInput(
+            "parameters", sorted(given), f"must hold what the simulator needs, {missing} too",
+            "Give each a prior, or a number to fix it.",
+        )  # fmt: skip
 
 
 def batch_size(simulator: Callable[..., Any]) -> int:

@@ -5,7 +5,7 @@ import hashlib
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -50,6 +50,7 @@ class TauREx(External):
         simulator = fp.simulators.TauREx(build, observation, parameters=["T", "planet_radius"])
     """
 
+    units: ClassVar = {"T": "K", "planet_radius": "R_jup", "planet_mass": "M_jup"}
     code, package, install = "TauREx", "taurex", "pip install taurex"
 
     def __init__(

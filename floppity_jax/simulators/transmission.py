@@ -4,7 +4,7 @@ import hashlib
 import json
 import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -82,12 +82,16 @@ class IsothermalTransmission:
         The names that a call needs: ``T`` [K], ``X_H2O`` and ``X_CO2`` (volume mixing ratios),
         ``radius`` [R_jup = 71492 km], ``log_g`` (log10 of cm/s2) and, with a cloud,
         ``log_P_cloud``.
+    units : dict of str to str
+        Of the parameters that have one.
 
     Raises
     ------
     InvalidInput
         Where a channel leaves the opacity table, or an argument is not positive.
     """
+
+    units: ClassVar = {"T": "K", "radius": "R_jup"}
 
     def __init__(
         self,
