@@ -17,7 +17,8 @@ import numpy as np
 
 from floppity_jax.features import Features, context_of, in_unit, project
 from floppity_jax.instrument.model import Prepared
-from floppity_jax.measurement import Measurement, base_noise, draw_noise
+from floppity_jax.measurement import ROWS, Measurement
+from floppity_jax.noise import base_noise, draw_noise
 from floppity_jax.typing import Array, Float, Int, Key
 
 # Given a key, rows and which of them: their white parameters, and the inputs of the flow.
@@ -82,8 +83,8 @@ class MeasuredRows(NamedTuple):
         Whitened parameters: for each simulation, several versions of those of the instrument.
     values : dict of str to array (rows, versions)
         Parameters of the instrument, in physical units.
-    raw : array (rows, k)
-        What the simulator returned, over the unit of the instrument.
+    reduced : array (rows, m)
+        What the instrument makes of the spectra that no parameter of its changes.
     base : array (channels,) or (channels, channels)
         Noise as given, from `measurement.base_noise`.
     features : Features
@@ -92,7 +93,7 @@ class MeasuredRows(NamedTuple):
 
     z: Float[Array, "rows versions d"]
     values: dict[str, Float[Array, "rows versions"]]
-    raw: Float[Array, "rows k"]
+    reduced: Float[Array, "rows m"]
     base: Array
     features: Features
 
@@ -123,10 +124,12 @@ def measured_rows(
         To fill up to.
     """
     unit = measurement.prepared.unit
+    parts = np.array_split(spectra, -(-len(spectra) // ROWS))
+    reduced = np.concatenate([measurement.prepared.reduce(np, part / unit) for part in parts])
     return MeasuredRows(
         pad_rows(z, n_rows),
         {name: pad_rows(each, n_rows) for name, each in values.items()},
-        pad_rows(spectra / unit, n_rows),
+        pad_rows(reduced, n_rows),
         jnp.asarray(base_noise(measurement.observation, unit), float),
         jax.tree.map(lambda leaf: jnp.asarray(leaf, float), in_unit(features, unit)),
     )
@@ -149,7 +152,7 @@ class DrawMeasured:
         key_version, key_noise = jax.random.split(key)
         version = jax.random.randint(key_version, picked.shape, 0, rows.z.shape[1])
         values = {name: each[picked, version] for name, each in rows.values.items()}
-        prediction = self.prepared(jnp, rows.raw[picked], values)
+        prediction = self.prepared(jnp, rows.reduced[picked], values)
         keys = iter(jax.random.split(key_noise, 4))  # as many as `draw_noise` may ask for
         noise = draw_noise(
             jnp, prediction, rows.base, lambda size: jax.random.normal(next(keys), size)

@@ -19,6 +19,7 @@ import scipy.optimize
 import scipy.special
 
 from floppity_jax.observation import Observation
+from floppity_jax.quantiles import fit_quantiles, to_normal
 from floppity_jax.typing import Float
 
 # A component whose signal variance is v times the noise variance carries ln(1 + v) / 2 nats.
@@ -27,11 +28,8 @@ NEGLIGIBLE_SIGNAL = 1e-3
 # Of more channels than this, principal components come from at most as many simulations: their
 # cost grows as the cube of the smaller of the two numbers.
 MANY = 1000
-N_KNOTS = 101  # of the map that makes a channel normal
-BANDS = 4  # of a dataset, in which the strength of the noise is looked at
 LEAST_ENERGY = 1e-6  # of the noise as given: what is added before the logarithm is taken
 MOST_ENERGY = 10.0  # standard deviations that it may be off
-BEYOND = 3.0  # normal deviations that it goes on for beyond the last simulation
 
 
 class Features(NamedTuple):
@@ -120,7 +118,7 @@ def fit_features(
     mean = whitened.mean(axis=0)
     variance, basis = principal_components(whitened)
     # The observation is the reference, at 0: it lies at -mean from the simulations.
-    noise = 0.0 if observation.errors is None else misfit(*_on_every_axis(mean, variance, basis))
+    noise = 0.0 if observation.errors is None else misfit(*on_every_axis(mean, variance, basis))
     n_components = min(n_components, observation.n_channels)
     # Fewer simulations than that have fewer components: the rest are switched off.
     lacking = max(n_components - len(variance), 0)
@@ -131,81 +129,13 @@ def fit_features(
     else:
         used = variance > NEGLIGIBLE_SIGNAL * noise**2
     scale = np.divide(1, np.sqrt(variance + noise**2), out=np.zeros_like(variance), where=used)
-    reconstruction_error = _left_out(whitened, mean, basis * (scale > 0))
+    reconstruction_error = left_out(whitened, mean, basis * (scale > 0))
     return Features(
         reference, error, mean, basis, scale, noise, knots, quantiles, reconstruction_error
     )
 
 
-def fit_measured(
-    clean: Float[np.ndarray, "n channels"],
-    noisy: Float[np.ndarray, "n channels"],
-    observation: Observation,
-    n_components: int,
-    *,
-    log: bool,
-    energies: bool,
-) -> Features:
-    """Fit the map where the noise is not simply that of the errors.
-
-    Parameters
-    ----------
-    clean, noisy
-        Simulated data, without and with noise.
-    observation
-        With errors.
-    n_components
-        Projected components; never more than there are channels.
-    log
-        Look at logarithms of the data.
-    energies
-        Tell the network of the noise too: an instrument changes it.
-    """
-    errors = observation.errors
-    assert errors is not None
-    reference, error, bend, whitener = observation.values, errors, np.empty(0), np.empty((0, 0))
-    if observation.cholesky is not None:
-        whitener = np.linalg.inv(observation.cholesky)
-    if log:
-        bend = 2 * errors
-        slope = 1 / np.hypot(1, reference / bend)
-        reference, error = bend * np.arcsinh(reference / bend), errors * slope
-        whitener = whitener / slope if whitener.size else whitener
-    n_components = min(n_components, observation.n_channels)
-    none = np.empty((len(reference), 0))
-    features = Features(
-        reference, error, np.zeros(len(reference)), none, np.empty(0), 1.0,
-        bend=bend, whitener=whitener,
-    )  # fmt: skip
-    whitened = _centred(np, features, clean)
-    noise = _centred(np, features, noisy) - whitened
-    mean = whitened.mean(axis=0)
-    variance, basis = principal_components(whitened)
-    power = ((noise @ basis) ** 2).mean(axis=0)
-    distance, variances = _on_every_axis(mean, variance, basis)
-    beside = ((noise**2).mean(axis=0).sum() - power.sum()) / max(len(mean) - len(power), 1)
-    powers = np.concatenate([power, np.full(len(mean) - len(power), beside)])
-    factor = misfit(distance / np.sqrt(powers), variances / powers)
-    lacking = max(n_components - len(variance), 0)
-    variance, power = (np.pad(x[:n_components], (0, lacking)) for x in (variance, power))
-    basis = np.pad(basis[:, :n_components], [(0, 0), (0, lacking)])
-    used = variance > NEGLIGIBLE_SIGNAL * factor**2 * power
-    seen = whitened - mean + factor * noise
-    deviation = (seen @ basis).std(axis=0)
-    scale = np.divide(1, deviation, out=np.zeros_like(deviation), where=used)
-    reconstruction_error = _left_out(whitened, mean, basis * (scale > 0))
-    features = features._replace(
-        mean=mean, basis=basis, scale=scale, noise=factor, reconstruction_error=reconstruction_error
-    )
-    if not energies:
-        return features
-    filters, groups = _noise_filters(observation)
-    features = features._replace(filters=filters, groups=groups)
-    found = _energies(np, features, seen)
-    return features._replace(energy_mean=found.mean(axis=0), energy_scale=1 / found.std(axis=0))
-
-
-def _left_out(
+def left_out(
     whitened: Float[np.ndarray, "n channels"],
     mean: Float[np.ndarray, " channels"],
     basis: Float[np.ndarray, "channels components"],
@@ -214,38 +144,6 @@ def _left_out(
     centred = whitened - mean
     left = max((centred**2).sum() - ((centred @ basis) ** 2).sum(), 0.0)
     return float(np.sqrt(left / centred.size))
-
-
-def _noise_filters(
-    observation: Observation,
-) -> tuple[Float[np.ndarray, "channels f"], Float[np.ndarray, "g e"]]:
-    """Return filters and groups that tell noises apart.
-
-    By strength, in all, in each dataset and in ``BANDS`` parts of it; and by how far it is
-    correlated, from sums over 2, 4, 8, ... channels, up to an eighth of the dataset.
-    """
-    n = observation.n_channels
-    channels = np.arange(n)[:, None]
-    filters, groups = [np.empty((n, 0))], [np.ones((n, 1))]
-    for place in observation.slices:
-        own = channels[place]
-        groups.append(np.isin(channels, own).astype(float))
-        parts = [part for part in np.array_split(own, BANDS) if len(part)]
-        groups += [np.isin(channels, part).astype(float) for part in parts]
-    for place in observation.slices:
-        size = place.stop - place.start
-        length = 2
-        while length <= size // 8:
-            starts = np.arange(place.start, place.stop - length + 1, length)
-            inside = (channels >= starts) & (channels < starts + length)
-            filters.append(inside / np.sqrt(length))
-            length *= 2
-    sizes = [f.shape[1] for f in filters[1:]]
-    # One group for the channels themselves, or for the sums of one length.
-    blocks = scipy.linalg.block_diag(
-        np.concatenate(groups, axis=1), *[np.ones((size, 1)) for size in sizes]
-    )
-    return np.concatenate(filters, axis=1), blocks / blocks.sum(axis=0)
 
 
 def in_unit(features: Features, unit: float) -> Features:
@@ -259,7 +157,7 @@ def in_unit(features: Features, unit: float) -> Features:
     )
 
 
-def _centred(xp: ModuleType, features: Features, values: Any) -> Any:
+def centred_on(xp: ModuleType, features: Features, values: Any) -> Any:
     """Whiten by the noise, and take the mean off."""
     if features.bend.size:
         values = features.bend * xp.arcsinh(values / features.bend)
@@ -269,7 +167,7 @@ def _centred(xp: ModuleType, features: Features, values: Any) -> Any:
     return centred / features.error - features.mean
 
 
-def _energies(xp: ModuleType, features: Features, centred: Any) -> Any:
+def energies_of(xp: ModuleType, features: Features, centred: Any) -> Any:
     """Logarithms of the mean squares of what the projection leaves out."""
     used = features.basis * (features.scale > 0)
     beside = centred - (centred @ used) @ used.T
@@ -289,11 +187,11 @@ def context_of(xp: ModuleType, features: Features, data: Any) -> Any:
     data : array (n, channels)
         In the unit of the features.
     """
-    centred = _centred(xp, features, data)
+    centred = centred_on(xp, features, data)
     components = (centred @ features.basis) * features.scale
     if not features.energy_scale.size:
         return components
-    energies = (_energies(xp, features, centred) - features.energy_mean) * features.energy_scale
+    energies = (energies_of(xp, features, centred) - features.energy_mean) * features.energy_scale
     return xp.concatenate([components, xp.clip(energies, -MOST_ENERGY, MOST_ENERGY)], axis=1)
 
 
@@ -325,7 +223,7 @@ def principal_components(
     return variance, basis * np.sign(basis[largest, np.arange(len(variance))])
 
 
-def _on_every_axis(
+def on_every_axis(
     mean: Float[np.ndarray, " channels"],
     variance: Float[np.ndarray, " k"],
     basis: Float[np.ndarray, "channels k"],
@@ -364,62 +262,6 @@ def whole_spectra(
     scale = np.divide(1, deviation, out=np.zeros_like(deviation), where=deviation > 0)
     kernel = deviation[:, None] * projected.basis * projected.scale
     return whole._replace(scale=scale), kernel
-
-
-def fit_quantiles(
-    spectra: Float[np.ndarray, "n channels"],
-) -> tuple[Float[np.ndarray, "channels n_knots"], Float[np.ndarray, "channels n_knots"]]:
-    """Fit a monotonic map that makes each channel normal.
-
-    The empirical distribution function (half of equal values counted as below) is turned into
-    normal quantiles, at as many of the values as there are knots, evenly spaced in the quantile.
-
-    Returns
-    -------
-    knots, quantiles
-        Strictly increasing along a row; rows with fewer distinct values end in NaN.
-    """
-    n, channels = spectra.shape
-    knots, quantiles = np.full((2, channels, N_KNOTS), np.nan)
-    for channel in range(channels):
-        values, counts = np.unique(spectra[:, channel], return_counts=True)
-        normal = scipy.special.ndtri((np.cumsum(counts) - counts / 2) / n)
-        if len(values) > N_KNOTS:
-            picked = np.searchsorted(normal, np.linspace(normal[0], normal[-1], N_KNOTS))
-            picked = np.unique(picked)
-            values, normal = values[picked], normal[picked]
-        knots[channel, : len(values)] = values
-        quantiles[channel, : len(values)] = normal
-    return knots, quantiles
-
-
-def to_normal(
-    knots: Float[np.ndarray, "channels n_knots"],
-    quantiles: Float[np.ndarray, "channels n_knots"],
-    spectra: Float[np.ndarray, "*n channels"],
-) -> Float[np.ndarray, "*n channels"]:
-    """Apply the map of `fit_quantiles`; beyond the ends it goes on with a constant slope.
-
-    That slope is the mean one from the middle knot to the end: the last interval alone, between
-    the two most extreme values, would have a slope of chance. It goes on for ``BEYOND`` only: in a
-    channel where all simulations are nearly equal, another value would be at any distance.
-    """
-    out = np.zeros(spectra.shape)
-    for channel in range(len(knots)):
-        used = np.isfinite(knots[channel])
-        x, y = knots[channel, used], quantiles[channel, used]
-        if len(x) < 2:
-            continue  # nothing to learn from a channel that does not vary
-        value = spectra[..., channel]
-        low, high = len(x) // 2, (len(x) - 1) // 2
-        below = (y[low] - y[0]) / (x[low] - x[0])
-        above = (y[-1] - y[high]) / (x[-1] - x[high])
-        out[..., channel] = (
-            np.interp(value, x, y)
-            + np.clip(below * (value - x[0]), -BEYOND, 0)
-            + np.clip(above * (value - x[-1]), 0, BEYOND)
-        )
-    return out
 
 
 def misfit(
@@ -462,7 +304,7 @@ def project(
     values = np.asarray(spectra, np.float64)
     if features.knots.size:
         values = to_normal(features.knots, features.quantiles, values)
-    centred = _centred(np, features, values)
+    centred = centred_on(np, features, values)
     components = centred @ features.basis if features.basis.size else centred
     return components.astype(np.float32)
 

@@ -5,22 +5,28 @@ The likelihood, and noise for a stored spectrum, of everything outside of traini
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from types import ModuleType
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-import scipy.linalg
 
-from floppity_jax.errors import InvalidInput, NoLikelihoodError
+from floppity_jax.errors import InvalidInput
 from floppity_jax.instrument.model import Instrument
 from floppity_jax.instrument.step import Prediction
+from floppity_jax.noise import (
+    base_noise,
+    correlated,
+    covariance_of,
+    draw_noise,
+    require_errors,
+    whiten_channels,
+    whiten_rows,
+)
 from floppity_jax.observation import Observation, Output
 from floppity_jax.priors import Fixed, ParameterSpace, Tied
 from floppity_jax.typing import Float
 
 ROWS = 256  # spectra that go through the instrument at a time
-JITTER = 1e-6  # of the variance of correlated noise, where float32 draws it
+TYPICAL = 100  # simulations, at most, behind a typical covariance
 FAR = 1e-9  # probability beyond what counts as the bound of a parameter without any
 
 
@@ -158,6 +164,21 @@ class Measurement:
         """
         return self._whitened(spectra, theta)[0]
 
+    def typical_covariance(
+        self, spectra: Float[np.ndarray, "n k"], theta: Float[np.ndarray, "n d"]
+    ) -> Float[np.ndarray, "channels channels"] | None:
+        """Mean covariance of the noise of simulations; None where channels are independent."""
+        if self.observation.covariance is None and not self.instrument.correlates:
+            return None
+        unit, some = self.prepared.unit, slice(None, None, -(-len(theta) // TYPICAL))
+        base = base_noise(self.observation, unit)
+        covariances = [
+            covariance_of(p, row, base)
+            for p in self._predictions(spectra[some], theta[some])
+            for row in range(len(p.mean))
+        ]
+        return np.mean(covariances, axis=0) * unit**2
+
     def _whitened(
         self, spectra: Float[np.ndarray, "n k"], theta: Float[np.ndarray, "n d"]
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -167,8 +188,8 @@ class Measurement:
         values = self.observation.values / unit
         base = base_noise(self.observation, unit)
         parts = [
-            _whiten(p, p.mean - values, base) if correlated(p, self.observation)
-            else _scaled(p, p.mean - values, errors / unit)
+            whiten_rows(p, p.mean - values, base) if correlated(p, self.observation)
+            else whiten_channels(p, p.mean - values, errors / unit)
             for p in self._predictions(spectra, theta)
         ]  # fmt: skip
         residual = _joined([part[0] for part in parts], n)
@@ -177,103 +198,12 @@ class Measurement:
     def _predictions(
         self, spectra: Float[np.ndarray, "n k"], theta: Float[np.ndarray, "n d"]
     ) -> Iterator[Prediction]:
-        raw = np.asarray(spectra, np.float64) / self.prepared.unit
+        prepared, spectra = self.prepared, np.asarray(spectra, np.float64)
         values = self.instrument_values(theta)
-        for start in range(0, len(raw), ROWS):
+        for start in range(0, len(spectra), ROWS):
             rows = slice(start, start + ROWS)
-            yield self.prepared(np, raw[rows], {name: v[rows] for name, v in values.items()})
-
-
-def require_errors(observation: Observation) -> Float[np.ndarray, " channels"]:
-    """Return the errors of an observation.
-
-    Raises
-    ------
-    NoLikelihoodError
-        Where it has none.
-    """
-    if observation.errors is None:
-        raise NoLikelihoodError(
-            f"observation {observation.name!r} has errors=None (the simulator is stochastic), "
-            "so there is no likelihood to correct or score by. Give its errors, or use the "
-            "posterior as it is."
-        )
-    return observation.errors
-
-
-def correlated(prediction: Prediction, observation: Observation) -> bool:
-    """Whether the noise of different channels is correlated."""
-    return (
-        observation.covariance is not None
-        or prediction.kernel is not None
-        or prediction.templates.shape[2] > 0
-    )
-
-
-def base_noise(observation: Observation, unit: float) -> np.ndarray:
-    """Deviations (channels,) of the noise as given, or its Cholesky factor (channels, channels)."""
-    cholesky = observation.cholesky
-    return (require_errors(observation) if cholesky is None else cholesky) / unit
-
-
-def draw_noise(
-    xp: ModuleType, prediction: Prediction, base: Any, normal: Callable[..., Any]
-) -> Any:
-    """Draw noise.
-
-    Parameters
-    ----------
-    xp
-        ``numpy`` or ``jax.numpy``.
-    prediction
-        Says what noise.
-    base
-        From `base_noise`.
-    normal
-        Draws standard normal numbers, given ``size=``.
-    """
-    mean, factor, extra, templates, kernel = prediction
-    if base.ndim == 1:
-        noise = xp.sqrt((factor * base) ** 2 + extra) * normal(size=mean.shape)
-    else:
-        noise = factor * (normal(size=mean.shape) @ base.T)
-        noise = noise + xp.sqrt(extra) * normal(size=mean.shape)
-    if templates.shape[2]:
-        shares = normal(size=(len(mean), templates.shape[2]))
-        noise = noise + xp.einsum("nck,nk->nc", templates, shares)
-    if kernel is not None:
-        size = JITTER * xp.einsum("ncc->n", kernel)[:, None, None] / mean.shape[1]
-        root = xp.linalg.cholesky(kernel + (size + 1e-30) * xp.eye(mean.shape[1]))
-        noise = noise + xp.einsum("ncd,nd->nc", root, normal(size=mean.shape))
-    return noise
-
-
-def _scaled(
-    prediction: Prediction, residual: np.ndarray, errors: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Whiten where each channel has noise of its own."""
-    sd = np.sqrt((prediction.factor * errors) ** 2 + prediction.extra)
-    return residual / sd, np.log(sd)
-
-
-def _whiten(
-    prediction: Prediction, residual: np.ndarray, base: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Whiten by the Cholesky factor of the covariance of each row."""
-    _, factor, extra, templates, kernel = prediction
-    given = np.diag(base**2) if base.ndim == 1 else base @ base.T
-    white, log_sd = np.full_like(residual, np.nan), np.full_like(residual, np.nan)
-    root = None
-    same = kernel is None and not templates.shape[2] and (factor == 1).all() and not extra.any()
-    for row in np.flatnonzero(np.isfinite(residual).all(axis=1)):
-        if root is None or not same:
-            covariance = factor[row][:, None] * given * factor[row] + np.diag(extra[row])
-            covariance += templates[row] @ templates[row].T
-            covariance += 0 if kernel is None else kernel[row]
-            root = base if same and base.ndim == 2 else np.linalg.cholesky(covariance)
-        white[row] = scipy.linalg.solve_triangular(root, residual[row], lower=True)
-        log_sd[row] = np.log(np.diag(root))
-    return white, log_sd
+            reduced = prepared.reduce(np, spectra[rows] / prepared.unit)
+            yield prepared(np, reduced, {name: v[rows] for name, v in values.items()})
 
 
 def _joined(parts: list[np.ndarray], channels: int) -> np.ndarray:

@@ -25,8 +25,9 @@ from floppity_jax.errors import InvalidInput, NoLikelihoodError, SimulatorError
 from floppity_jax.flows.config import FlowConfig
 from floppity_jax.importance import adaptive_draws, pareto_smoothed
 from floppity_jax.instrument.model import Instrument
-from floppity_jax.measurement import Measurement, require_errors
+from floppity_jax.measurement import Measurement
 from floppity_jax.mixture import WeightedSimulations
+from floppity_jax.noise import require_errors
 from floppity_jax.observation import Observation
 from floppity_jax.pool import Pool
 from floppity_jax.priors import ParameterSpace

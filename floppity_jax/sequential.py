@@ -21,16 +21,10 @@ from floppity_jax import proposals, training
 from floppity_jax.batches import Draw, DrawMeasured, draw_projected, measured_rows, projected_rows
 from floppity_jax.density import Density, Whitening, log_standard_normal, new_flows, start_linear
 from floppity_jax.familiarity import MOST_TESTS, Familiarity, familiarity
-from floppity_jax.features import (
-    Features,
-    fit_features,
-    fit_measured,
-    observed_input,
-    project,
-    whole_spectra,
-)
+from floppity_jax.features import Features, fit_features, observed_input, project, whole_spectra
 from floppity_jax.flows.config import FlowConfig
 from floppity_jax.flows.embedding import start_from_projection
+from floppity_jax.measured_features import fit_measured
 from floppity_jax.measurement import Measurement
 from floppity_jax.mixture import Law, mixture_weights
 from floppity_jax.nuisances import VERSIONS, draw_versions
@@ -206,12 +200,13 @@ def learn(
     key_noise, key_versions = jax.random.split(jax.random.fold_in(key, 4))
     before = state.fit if problem.method == "apt" else None
     z, spectra = state.z[state.used], state.spectra[state.used]
-    clean, noisy = _simulated_data(key_noise, problem, z, spectra)
+    theta = problem.measurement.space.to_theta(z)
+    clean = problem.measurement.predict(spectra, theta)
     if before is not None:
         features = before.features
         graph, parameters, _, whitening, _ = before.density
     else:
-        features = _fit_features(problem, clean, noisy)
+        features = _fit_features(key_noise, problem, spectra, theta, clean)
         whitening = Whitening.fit(z)
         graph, parameters, features = _start(
             key_flow, problem, features, whitening.whiten(z), clean
@@ -254,30 +249,26 @@ def learn(
     return Fit(density, features, region.log_threshold, log_threshold_used, record)
 
 
-def _simulated_data(
-    key: Key, problem: Problem, z: Float[np.ndarray, "n d"], spectra: Float[np.ndarray, "n k"]
-) -> tuple[Float[np.ndarray, "n channels"], Float[np.ndarray, "n channels"]]:
-    """Return data of simulations, without and with noise."""
-    theta = problem.measurement.space.to_theta(z)
-    clean = problem.measurement.predict(spectra, theta)
-    if not problem.measured:
-        return clean, clean
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-    return clean, problem.measurement.noisy(rng, spectra, theta)
-
-
 def _fit_features(
+    key: Key,
     problem: Problem,
+    spectra: Float[np.ndarray, "n k"],
+    theta: Float[np.ndarray, "n d"],
     clean: Float[np.ndarray, "n channels"],
-    noisy: Float[np.ndarray, "n channels"],
 ) -> Features:
-    observation, n_components = problem.measurement.observation, problem.flow.components
+    measurement, n_components = problem.measurement, problem.flow.components
     if not problem.measured:
-        return fit_features(clean, observation, n_components)
+        return fit_features(clean, measurement.observation, n_components)
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     return fit_measured(
-        clean, noisy, observation, n_components, log=problem.flow.features == "log",
-        energies=problem.measurement.instrument.changes_noise,
-    )  # fmt: skip
+        clean,
+        measurement.noisy(rng, spectra, theta),
+        measurement.observation,
+        n_components,
+        log=problem.flow.features == "log",
+        energies=measurement.instrument.changes_noise,
+        covariance=measurement.typical_covariance(spectra, theta),
+    )
 
 
 def _start(

@@ -12,9 +12,11 @@ from floppity_jax import instrument
 from floppity_jax.batches import DrawMeasured, MeasuredRows
 from floppity_jax.density import Density, Whitening, new_flows
 from floppity_jax.errors import InvalidInput, NoLikelihoodError
-from floppity_jax.features import context_of, fit_measured, in_unit
+from floppity_jax.features import context_of, in_unit
 from floppity_jax.flows.config import FlowConfig
-from floppity_jax.measurement import Measurement, base_noise
+from floppity_jax.measured_features import fit_measured
+from floppity_jax.measurement import Measurement
+from floppity_jax.noise import base_noise
 from floppity_jax.nuisances import draw_versions
 from floppity_jax.priors import ParameterSpace
 from floppity_jax.proposals import Region
@@ -156,36 +158,35 @@ def test_a_marginal_scale_is_the_integral_over_the_scale():
 @pytest.mark.parametrize("case", ["all", "marginal scale", "model error"])
 @pytest.mark.parametrize("observation", [OBSERVATION, CORRELATED])
 def test_noise_has_the_covariance_of_the_likelihood(case, observation):
-    """White residuals of noisy data: mean 0 and unit covariance, to 5 standard errors."""
+    """White residuals of noisy data: mean 0 and unit covariance, to 5 standard errors.
+
+    The covariance is that which the likelihood was held against.
+    """
     steps, n = CASES[case][0], 20_000
     spectra, theta = np.repeat(SPECTRA[:1], n, 0), np.repeat(THETA[:1], n, 0)
     measurement = _measurement(steps, observation)
     data = measurement.noisy(np.random.default_rng(1), spectra, theta)
-    scale = np.sqrt(np.diag(_covariance(measurement, spectra, theta)))
-    root = np.linalg.cholesky(_covariance(measurement, spectra, theta) / np.outer(scale, scale))
+    covariance = CASES[case][2][0]
+    if observation is CORRELATED:
+        factor = 1.0 if case != "all" else BY_NAME["f"][0]
+        covariance = covariance + factor**2 * (CORRELATED.covariance - np.diag(ERRORS**2))
+    scale = np.sqrt(np.diag(covariance))
+    root = np.linalg.cholesky(covariance / np.outer(scale, scale))
     white = np.linalg.solve(root, ((data - measurement.predict(spectra, theta)) / scale).T)
     assert np.abs(white.mean(axis=1)).max() < 5 / np.sqrt(n)
     off = np.cov(white) - EYE
     assert np.abs(off).max() < 5 * np.sqrt(2 / n)
 
 
-def _covariance(measurement, spectra, theta):
-    """That of the first row, from the likelihood's own parts."""
-    p = next(measurement._predictions(spectra[:1], theta[:1]))
-    base = base_noise(measurement.observation, measurement.prepared.unit)
-    given = np.diag(base**2) if base.ndim == 1 else base @ base.T
-    total = p.factor[0][:, None] * given * p.factor[0] + np.diag(p.extra[0])
-    total = total + p.templates[0] @ p.templates[0].T
-    total = total + (0 if p.kernel is None else p.kernel[0])
-    return total * measurement.prepared.unit**2
+# Those whose quantities are not in the unit of the data.
+UNITLESS = ("nothing", "marginal scale", "model error", "error factor")
 
 
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("unit", [1.0, 1e-18])
+@pytest.mark.parametrize(
+    ("case", "unit"), [*((case, 1.0) for case in CASES), *((case, 1e-18) for case in UNITLESS)]
+)
 def test_the_device_predicts_the_same(case, unit):
     """In float32; also for fluxes whose squares are below the smallest float32."""
-    if unit != 1 and case not in ("nothing", "marginal scale", "model error", "error factor"):
-        pytest.skip("its quantities are in the unit of the data")
     measurement = _measurement(
         CASES[case][0], fp.Observation(VALUES * unit, ERRORS * unit, WAVELENGTH)
     )
@@ -478,3 +479,132 @@ def test_blackjax_knows_no_correlated_noise(line_run):
     )  # fmt: skip
     with pytest.raises(InvalidInput, match="noise is correlated"):
         other.nested("blackjax")
+
+
+WIEN = np.linspace(0.5, 5.0, 60)
+FLUX_ERROR = 1e-19  # of fluxes from far below it up to 5e-17
+
+
+@fp.batched
+def emission(parameters):
+    """Wien's law: over four decades, of which the errors drown two."""
+    return 1e-12 * WIEN**-5 * np.exp(-14_388 / (WIEN * parameters["T"][:, None]))
+
+
+@pytest.mark.parametrize("features", ["linear", "log"])
+def test_emission_with_a_marginal_scale(features):
+    """Temperature against quadrature, with the scale integrated out: evidence, mean, deviation.
+
+    Some values are below 0. The network alone is within a third of a deviation.
+    """
+    rng = np.random.default_rng(5)
+    truth = emission({"T": np.array([900.0])})[0]
+    values = 1.05 * truth + FLUX_ERROR * rng.normal(size=60)
+    assert (values < 0).any()
+    assert values.max() > 100 * FLUX_ERROR
+    retrieval = fp.Retrieval(
+        emission, {"T": fp.Uniform(600, 1200), "idle": (0.0, 1.0)},
+        fp.Observation(values, np.full(60, FLUX_ERROR), WIEN),
+        instrument=[instrument.MarginalScale(0.1)],
+        flow=FlowConfig(features=features, members=1), pool=Here(),
+    )  # fmt: skip
+    raw = retrieval.run(3, 400, seed=4, progress=False)
+    corrected = raw.importance_sample(2000)
+    grid = np.linspace(600, 1200, 60_001)
+    models = emission({"T": grid})
+    # Woodbury: a constant error and one template.
+    power = (models**2).sum(axis=1) / FLUX_ERROR**2
+    dot = models @ (values[:, None] / FLUX_ERROR**2)[:, 0]
+    residual = ((values - models) ** 2).sum(axis=1) / FLUX_ERROR**2
+    shift = dot - power
+    log_l = -0.5 * (residual - shift**2 * 0.01 / (1 + 0.01 * power)) - 0.5 * np.log1p(0.01 * power)
+    log_l -= 60 * np.log(FLUX_ERROR) + 30 * np.log(2 * np.pi)
+    density = np.exp(log_l - log_l.max())
+    norm = integrate.trapezoid(density, grid)
+    mean = integrate.trapezoid(density * grid, grid) / norm
+    sd = np.sqrt(integrate.trapezoid(density * (grid - mean) ** 2, grid) / norm)
+    log_evidence = log_l.max() + np.log(norm / 600)
+    error = 1 / np.sqrt(corrected.ess)
+    draws = corrected.draws[:, 0]
+    found = corrected.weights @ draws
+    assert corrected.efficiency > 0.3
+    assert found == pytest.approx(mean, abs=4 * sd * error)
+    assert np.sqrt(corrected.weights @ (draws - found) ** 2) == pytest.approx(sd, rel=4 * error)
+    assert corrected.log_evidence == pytest.approx(
+        log_evidence, abs=4 * corrected.log_evidence_error + 1e-3
+    )
+    sample = raw.sample(4000)[:, 0]
+    assert sample.mean() == pytest.approx(mean, abs=sd / 3)
+    assert sample.std() == pytest.approx(sd, rel=1 / 3)
+
+
+GRID = np.exp(np.linspace(np.log(0.95), np.log(3.3), 1500))
+SHIFTED = ParameterSpace({"a": (0.0, 1.0), "v": (-200.0, 200.0), "offset": (-1e-3, 1e-3)})
+
+
+def _on_grid(constant, other):
+    edges = np.linspace(1.1, 3.0, 41)
+    centres, widths = (edges[1:] + edges[:-1]) / 2, np.diff(edges)
+    parts = [
+        fp.Observation(np.full(20, 0.02), np.full(20, 1e-4), centres[p], widths[p], name=name)
+        for name, p in (("one", slice(0, 20)), ("two", slice(20, 40)))
+    ]
+    steps = {
+        "one": [instrument.Resolution(100.0), instrument.RadialVelocity(constant)],
+        "two": [instrument.Resolution(50.0), instrument.RadialVelocity(other),
+                instrument.Offset("offset")],
+    }  # fmt: skip
+    retrieval = fp.Retrieval(
+        lambda p: GRID, SHIFTED.entries, parts, instrument=fp.Instrument(steps, grid=GRID)
+    )
+    return retrieval.measurement
+
+
+@pytest.mark.parametrize(("constant", "other"), [(30.0, -50.0), (30.0, "v"), ("v", "v")])
+def test_steps_on_the_grid_are_taken_in_order(constant, other):
+    """Each dataset is what its own steps, and then the average over its channels, make of it."""
+    from floppity_jax.instrument.binning import binning
+
+    measurement = _on_grid(constant, other)
+    assert measurement.output.size == GRID.size
+    assert set(measurement.simulator_names) == ({"a"} if "v" in (constant, other) else {"a", "v"})
+    rng = np.random.default_rng(6)
+    spectra = 0.02 + 1e-3 * rng.normal(size=(3, 8)) @ np.cos(np.outer(np.arange(8), 9 * GRID))
+    theta = SHIFTED.to_theta(rng.normal(size=(3, 3)))
+    values, bounds = SHIFTED.as_mapping(theta), {"v": (-200.0, 200.0)}
+    expected = []
+    for part, R, velocity in zip(measurement.observation.parts, (100.0, 50.0), (constant, other),
+                                 strict=True):  # fmt: skip
+        half = part.bin_width / 2
+        spectrum = spectra
+        for step in (instrument.Resolution(R), instrument.RadialVelocity(velocity)):
+            spectrum = step.prepare(GRID, bounds)(np, spectrum, values)
+        to_channels = binning(GRID, part.wavelength - half, part.wavelength + half)
+        expected.append(to_channels(np, spectrum))
+    expected[1] = expected[1] + values["offset"][:, None]
+    found = measurement.predict(spectra, theta)
+    np.testing.assert_allclose(found, np.concatenate(expected, axis=1), rtol=1e-9)
+    # And on the device.
+    raw = jnp.asarray(spectra / measurement.prepared.unit, jnp.float32)
+    own = {k: jnp.asarray(v, jnp.float32) for k, v in measurement.instrument_values(theta).items()}
+    device = measurement.prepared(jnp, measurement.prepared.reduce(jnp, raw), own)
+    # Up to 1e-6 of a spectrum of 200 errors.
+    np.testing.assert_allclose(device.mean * measurement.prepared.unit, found, rtol=1e-5)
+
+
+def test_channels_near_the_end_of_the_grid_are_refused():
+    part = fp.Observation(np.ones(2), np.ones(2), [1.0, 2.0], [0.01, 0.01])
+    with pytest.raises(InvalidInput, match="must lie within .* do not reach the ends of the grid"):
+        fp.Retrieval(
+            lambda p: GRID, {"a": (0.0, 1.0)}, part,
+            instrument=fp.Instrument([instrument.Resolution(20.0)], grid=GRID),
+        )  # fmt: skip
+    with pytest.raises(InvalidInput, match="acts on the grid of the model"):
+        fp.Instrument([instrument.Resolution(50.0)])
+    with pytest.raises(InvalidInput, match="grid .*must be .* increase"):
+        fp.Instrument([], grid=[2.0, 1.0])
+    with pytest.raises(InvalidInput, match="wavelength and bin_width of 'spectrum'"):
+        fp.Retrieval(
+            lambda p: GRID, {"a": (0.0, 1.0)}, fp.Observation(np.ones(2), np.ones(2)),
+            instrument=fp.Instrument(grid=GRID),
+        )  # fmt: skip

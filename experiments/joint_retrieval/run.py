@@ -9,7 +9,6 @@ import argparse
 import json
 import pathlib
 
-import matplotlib.pyplot as plt
 import numpy as np
 from model import TRUTH, retrieval
 
@@ -60,11 +59,10 @@ def main() -> None:
     }
     here = pathlib.Path(__file__).parent
     (here / "results.json").write_text(json.dumps(results, indent=1, default=float) + "\n")
-    plots.corner(nested, ours, labels=["UltraNest", "floppity_jax"], truths=TRUTH)
-    plt.savefig(here / "corner.png", dpi=110)
-    plt.close()
-    plots.spectrum(ours)
-    plt.savefig(here / "spectrum.png", dpi=110)
+    axes = plots.corner(nested, ours, labels=["UltraNest", "floppity_jax"], truths=TRUTH)
+    axes.flat[0].figure.savefig(here / "corner.png", dpi=80)
+    axes = plots.spectrum(ours)
+    axes.flat[0].figure.savefig(here / "spectrum.png", dpi=80)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from floppity_jax.diagnostics.calibration import Calibration
 from floppity_jax.diagnostics.ranks import Ranks
 from floppity_jax.diagnostics.synthetic import draw_truth, observe, rank_corrected, rank_flow
 from floppity_jax.errors import InvalidInput, RunDirectoryError, check_whole
-from floppity_jax.measurement import require_errors
+from floppity_jax.noise import require_errors
 from floppity_jax.retrieval import Retrieval
 from floppity_jax.simulations import first_round
 from floppity_jax.store import Arrays, read_arrays, write_arrays, write_atomically

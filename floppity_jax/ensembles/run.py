@@ -15,7 +15,7 @@ import numpy as np
 
 from floppity_jax.ensembles.ensemble import Ensemble
 from floppity_jax.errors import InvalidInput, RunDirectoryError, check_whole
-from floppity_jax.measurement import base_noise, require_errors
+from floppity_jax.noise import base_noise, require_errors
 from floppity_jax.observation import Observation
 from floppity_jax.posterior import Posterior
 from floppity_jax.retrieval import Retrieval

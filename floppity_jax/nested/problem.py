@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from floppity_jax.measurement import Measurement, require_errors
+from floppity_jax.measurement import Measurement
+from floppity_jax.noise import require_errors
 from floppity_jax.pool import Pool
 from floppity_jax.simulate import hopeless, simulate, too_many_failures
 from floppity_jax.simulations import Directory

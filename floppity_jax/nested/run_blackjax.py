@@ -13,9 +13,9 @@ import numpy as np
 from scipy import special
 
 from floppity_jax.errors import FloppityError, InvalidInput
-from floppity_jax.measurement import require_errors
 from floppity_jax.nested.problem import FAILED, Problem
 from floppity_jax.nested.sampler import Outcome, Sampler, Settings
+from floppity_jax.noise import require_errors
 from floppity_jax.priors import Fixed, Tied
 from floppity_jax.simulators.base import simulator_kind
 from floppity_jax.typing import Array, Float
@@ -121,7 +121,7 @@ def _traced(problem: Problem) -> Callable[[Float[Array, " d"]], Float[Array, ""]
         if isinstance(spectra, Mapping):
             spectra = jnp.concatenate([spectra[n] for n in measurement.output.names], axis=1)
         own = {name: columns[name] for name in measurement.names}
-        prediction = prepared(jnp, spectra / unit, own)
+        prediction = prepared(jnp, prepared.reduce(jnp, spectra / unit), own)
         sd = jnp.sqrt((prediction.factor * errors) ** 2 + prediction.extra)
         log_l = -0.5 * ((prediction.mean - values) / sd) ** 2 - jnp.log(sd / errors)
         log_l = log_l.sum(axis=1)
