@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from floppity_jax.errors import SimulatorError
-from floppity_jax.instrument.model import ALL, Instrument
+from floppity_jax.instrument.model import Instrument
+from floppity_jax.instrument.prepared import ALL
 from floppity_jax.observation import Observation
 from floppity_jax.pool import Pool
 from floppity_jax.report.setup import entry_in_words, step_in_words

@@ -14,7 +14,8 @@ from floppity_jax.config.schema import STEPS, ModelGridSection
 from floppity_jax.config.text import dump_key
 from floppity_jax.config.values import nearest
 from floppity_jax.errors import InvalidInput
-from floppity_jax.instrument.model import ALL, Instrument
+from floppity_jax.instrument.model import Instrument
+from floppity_jax.instrument.prepared import ALL
 from floppity_jax.measurement import Measurement
 from floppity_jax.observation import Observation
 from floppity_jax.priors import ParameterSpace
