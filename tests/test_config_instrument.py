@@ -247,12 +247,13 @@ def test_single_brackets_are_told_of_once(folder):
 def test_all_problems_are_told_at_once(folder):
     path = _edited(
         folder, ("amplitude = 0.01", "amplitude = -0.01"), ('factor = "f"', 'factor = "slope"'),
-        ('value = "shift"', 'value = "level"'), ("rounds = 1", "rounds = 0"),
+        ('value = "shift"', 'value = "shfit"'), ("rounds = 1", "rounds = 0"),
     )  # fmt: skip
     with pytest.raises(InvalidFile) as raised:
         config.load(path)
     assert [problem.argument for problem in raised.value.problems] == [
-        "run.rounds", 'instrument."red 1.2"[2]: CorrelatedNoise amplitude',
+        'instrument."red 1.2"[1]: Offset', "run.rounds",
+        'instrument."red 1.2"[2]: CorrelatedNoise amplitude',
         "instrument[1]: parameters['slope']",
     ]  # fmt: skip
 

@@ -110,7 +110,7 @@ def _setup(reader: Reader, content: str, *, resuming: bool) -> Setup | None:
     observation = tables.read_observed(reader, given)
     parameters = tables.read_parameters(reader, given)
     grid = steps.read_grid(reader, given)
-    instrument = steps.read_instrument(reader, given, observation, grid)
+    found = steps.read_steps(reader, given, observation, grid)
     channels = observation
     if "model_grid" in given:
         channels = None if grid is None else steps.cells_of(grid)
@@ -120,16 +120,16 @@ def _setup(reader: Reader, content: str, *, resuming: bool) -> Setup | None:
     training = tables.read_with_preset(reader, TrainingConfig, given, "training")
     run = tables.read_run(reader, given, observation, training)
     if reader.problems:
-        steps.check_instrument(reader, instrument, observation, parameters)
+        steps.check_steps(reader, found, grid, observation, parameters)
         return None
     assert observation is not None  # or there were problems
     try:
         retrieval = Retrieval(
-            simulator, parameters, observation, instrument=instrument, flow=flow,
-            training=training, method=run.method, pool=pool,
+            simulator, parameters, observation, instrument=steps.instrument_of(found, grid),
+            flow=flow, training=training, method=run.method, pool=pool,
         )  # fmt: skip
     except FloppityError:
-        steps.check_instrument(reader, instrument, observation, parameters)
+        steps.check_steps(reader, found, grid, observation, parameters)
         if not reader.problems:
             raise
         return None

@@ -15,11 +15,13 @@ from floppity_jax.config.text import dump_key
 from floppity_jax.config.values import nearest
 from floppity_jax.errors import InvalidInput
 from floppity_jax.instrument.model import Instrument
-from floppity_jax.instrument.prepared import ALL
+from floppity_jax.instrument.prepared import ALL, acts_on_grid
 from floppity_jax.measurement import Measurement
 from floppity_jax.observation import Observation
 from floppity_jax.priors import ParameterSpace
 from floppity_jax.typing import Float
+
+Steps = dict[str, tuple[str, Any]]  # by their places in the file: for which dataset, and the step
 
 
 def read_grid(reader: Reader, tables: Mapping[str, Any]) -> Float[np.ndarray, " n"] | None:
@@ -58,45 +60,52 @@ def nuisances(tables: Mapping[str, Any]) -> set[str]:
     }
 
 
-def read_instrument(
+def read_steps(
     reader: Reader,
     tables: Mapping[str, Any],
     observation: Observation | None,
     grid: Float[np.ndarray, " n"] | None,
-) -> Instrument | None:
-    """Read the steps, each for itself."""
-    before = len(reader.problems)
+) -> Steps:
+    """Read the steps, each for itself; return those that are sound."""
     by_name = _by_name(tables)
+    names = list(by_name)
     if observation is not None:
-        names = [part.name for part in observation.parts]
-        reader.refuse_unknown(by_name, [*names, ALL], "instrument")
-    steps = {name: list(_steps(reader, tables, name, given)) for name, given in by_name.items()}
-    return None if len(reader.problems) > before else Instrument(steps, grid=grid)
+        names = [*(part.name for part in observation.parts), ALL]
+        reader.refuse_unknown(by_name, names, "instrument")
+    return {
+        place: (name, step)
+        for name, given in by_name.items()
+        for place, step in _steps(reader, tables, name, given)
+        if name in names and step and not (grid is None and acts_on_grid(step))
+    }
 
 
-def check_instrument(
+def instrument_of(steps: Steps, grid: Float[np.ndarray, " n"] | None) -> Instrument:
+    """Put steps together."""
+    by_name: dict[str, list[Any]] = {}
+    for name, step in steps.values():
+        by_name.setdefault(name, []).append(step)
+    return Instrument(by_name, grid=grid)
+
+
+def check_steps(
     reader: Reader,
-    instrument: Instrument | None,
+    steps: Steps,
+    grid: Float[np.ndarray, " n"] | None,
     observation: Observation | None,
     parameters: Mapping[str, Any] | None,
 ) -> None:
     """Hold each step against priors and data, where these could be read."""
-    if instrument is None or observation is None or parameters is None:
+    if observation is None or parameters is None:
         return
     space, before = ParameterSpace(parameters), len(reader.problems)
-    for where, alone in _each_alone(instrument):
-        with reader.gathering(where):
-            Measurement(observation, space, alone)
-        if where == MODEL_GRID and len(reader.problems) > before:
-            return  # no step would do any better
-
-
-def _each_alone(instrument: Instrument) -> Iterator[tuple[str, Instrument]]:
-    """Yield the grid without a step, then each step without the others."""
-    yield MODEL_GRID, Instrument(grid=instrument.grid)
-    for name, steps in instrument.steps.items():
-        for number, step in enumerate(steps, start=1):
-            yield _place(name, number), Instrument({name: [step]}, grid=instrument.grid)
+    with reader.gathering(MODEL_GRID):
+        Measurement(observation, space, Instrument(grid=grid))
+    if len(reader.problems) > before:
+        return  # no step would do any better
+    for place, (name, step) in steps.items():
+        with reader.gathering(place):
+            Measurement(observation, space, Instrument({name: [step]}, grid=grid))
 
 
 def _by_name(tables: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,8 +115,10 @@ def _by_name(tables: Mapping[str, Any]) -> dict[str, Any]:
     return {ALL: given} if one else given
 
 
-def _steps(reader: Reader, tables: Mapping[str, Any], name: str, given: Any) -> Iterator[Any]:
-    """Yield the steps of a dataset, without those that are wrong."""
+def _steps(
+    reader: Reader, tables: Mapping[str, Any], name: str, given: Any
+) -> Iterator[tuple[str, Any]]:
+    """Yield place and step of a dataset: None for one that is wrong."""
     if not isinstance(given, list):
         reader.problems.append(
             InvalidInput(
@@ -117,10 +128,12 @@ def _steps(reader: Reader, tables: Mapping[str, Any], name: str, given: Any) -> 
         )  # fmt: skip
         return
     for number, table in enumerate(given, start=1):
-        yield _step(reader, tables, _place(name, number), table)
+        place = _place(name, number)
+        yield place, _step(reader, tables, place, table)
 
 
 def _step(reader: Reader, tables: Mapping[str, Any], where: str, table: Any) -> Any:
+    before = len(reader.problems)
     if reader.table(table, where) is None:
         return None
     keys = dict(table)
@@ -144,14 +157,14 @@ def _step(reader: Reader, tables: Mapping[str, Any], where: str, table: Any) -> 
                     nearest(name, known),
                 )
             )  # fmt: skip
-    if hasattr(step, "prepare") and "model_grid" not in tables:
+    if acts_on_grid(step) and "model_grid" not in tables:
         reader.problems.append(
             InvalidInput(
                 f"{where}.step", kind, "acts on the grid of the model, so there must be one",
                 "Add a [model_grid] table, and let the simulator return the spectrum there.",
             )
         )  # fmt: skip
-    return step
+    return step if len(reader.problems) == before else None
 
 
 def _place(name: str, number: int | None = None) -> str:
