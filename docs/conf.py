@@ -20,8 +20,6 @@ html_title = f"floppity_jax {release}"
 
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
-# Pages to come have their place in the table of contents already. A page without one still fails.
-suppress_warnings = ["toc.not_readable"]
 
 default_role = "autolink"  # `name` in a docstring is a link wherever there is such a name here
 autodoc_default_options = {"members": True, "member-order": "bysource"}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from floppity_jax import instrument, simulators
+    from floppity_jax.datasets import join
     from floppity_jax.diagnostics.amortised import calibrate_amortised
     from floppity_jax.diagnostics.calibrate import calibrate
     from floppity_jax.diagnostics.comparison import compare_posteriors
@@ -59,6 +60,7 @@ _HOME = {
     "compare": "diagnostics.evidence",
     "compare_posteriors": "diagnostics.comparison",
     "jax_batched": "simulators.base",
+    "join": "datasets",
     "load_posterior": "posterior",
     "noise_realisations": "ensembles.run",
     "read_nested": "nested.readers",
@@ -89,6 +91,7 @@ __all__ = [
     "compare_posteriors",
     "instrument",
     "jax_batched",
+    "join",
     "load_posterior",
     "noise_realisations",
     "read_nested",

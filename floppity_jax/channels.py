@@ -144,6 +144,33 @@ def average(
     return means
 
 
+def average_lines(
+    wavelength: np.ndarray, values: np.ndarray, left: np.ndarray, right: np.ndarray
+) -> np.ndarray:
+    """Mean over each channel of a spectrum whose points are joined by straight lines.
+
+    Parameters
+    ----------
+    wavelength, values
+        Points of the spectrum (n,), wavelengths [um] increasing.
+    left, right
+        Channel edges (channels,) [um], in any order.
+
+    Returns
+    -------
+    array (channels,)
+    """
+    first = np.searchsorted(wavelength, left, side="right")
+    last = np.searchsorted(wavelength, right, side="left")
+    ends = np.interp(np.stack([left, right]), wavelength, values)
+    means = np.empty(left.size)
+    for channel, (start, stop) in enumerate(zip(first, last, strict=True)):
+        x = np.concatenate([[left[channel]], wavelength[start:stop], [right[channel]]])
+        y = np.concatenate([ends[:1, channel], values[start:stop], ends[1:, channel]])
+        means[channel] = ((y[1:] + y[:-1]) / 2 * np.diff(x)).sum() / (x[-1] - x[0])
+    return means
+
+
 def increasing(
     wavelength: np.ndarray, values: np.ndarray, code: str
 ) -> tuple[np.ndarray, np.ndarray]:

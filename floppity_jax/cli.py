@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
     from floppity_jax.config import Setup
 
-CODES = ("wasp39b", "python", "command", "arcis", "taurex", "petitradtrans")
+CODES = (
+    "wasp39b", "instruments", "python", "command", "arcis", "taurex", "petitradtrans",
+)  # fmt: skip
 FLAGS = {
     "rounds": "run.rounds",
     "simulations": "run.simulations",

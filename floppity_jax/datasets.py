@@ -43,7 +43,9 @@ class JointObservation(Observation):
 
 
 def join(observations: Mapping[str, Observation] | Sequence[Observation]) -> Observation:
-    """Join datasets into one observation.
+    """Join datasets into one observation: what a simulator of all of them is made for.
+
+    A `Retrieval` joins what it is given by name in the same way.
 
     Parameters
     ----------

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from floppity_jax.errors import SimulatorError
+from floppity_jax.instrument.model import Instrument
+from floppity_jax.instrument.prepared import ALL
 from floppity_jax.observation import Observation
 from floppity_jax.pool import Pool
-from floppity_jax.report.setup import entry_in_words
+from floppity_jax.report.setup import entry_in_words, step_in_words
 from floppity_jax.retrieval import Retrieval
 from floppity_jax.simulate import DEVICE_CHUNK, simulate
 from floppity_jax.simulators.base import simulator_kind
@@ -72,6 +74,7 @@ def dry_run(setup: Setup) -> str:
     most = "at most " if run.stop or run.reuse else ""
     facts = [
         *(("channels", _channels(part)) for part in retrieval.observation.parts),
+        *instrument_in_words(retrieval.measurement.instrument),
         ("timed calls", _timed(timing)),
         ("rounds", f"{most}{len(counts)} by {retrieval.method!r}, of {_simulations(counts)}"),
         ("simulator calls", f"{most}{calls:,}, {run.importance_samples:,} of them to correct"),
@@ -105,6 +108,17 @@ def time_calls(retrieval: Retrieval, seed: int = 0) -> Timing:
     if len(failures) == CALLS:
         raise SimulatorError(f"all {CALLS} timed calls failed. The last said: {failures[-1]}")
     return Timing(seconds, n, failures)
+
+
+def instrument_in_words(instrument: Instrument) -> list[tuple[str, str]]:
+    """Return what happens after the simulator, title and text of each step."""
+    facts = []
+    if (grid := instrument.grid) is not None:
+        facts.append(("model grid", f"{len(grid):,} points, {grid[0]:.4g} to {grid[-1]:.4g} um"))
+    for name, steps in instrument.describe()["steps"].items():
+        where = "all together" if name == ALL else repr(name)
+        facts += [("instrument", f"{where}: {step_in_words(*step)}") for step in steps]
+    return facts
 
 
 def in_words(seconds: float) -> str:

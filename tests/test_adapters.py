@@ -10,9 +10,11 @@ import types
 
 import numpy as np
 import pytest
+from scipy import interpolate
 
 import floppity_jax as fp
-from floppity_jax.channels import average, channel_weights
+from floppity_jax.channels import average, average_lines, channel_weights
+from floppity_jax.datasets import join
 from floppity_jax.errors import InvalidInput, SimulatorError
 from floppity_jax.simulators import PICASO, PetitRADTRANS, TauREx
 
@@ -61,6 +63,16 @@ def test_average_refuses_what_it_cannot_average():
         average(points, points[1:], left, right, "it")
     with pytest.raises(SimulatorError, match="repeat or are not finite"):
         average(np.append(points, np.nan), np.ones(51), left, right, "it")
+
+
+def test_average_lines_is_the_exact_mean_of_straight_lines():
+    """Against the integral of the interpolating spline of order 1; channels in any order."""
+    rng = np.random.default_rng(1)
+    points, values = np.sort(rng.uniform(0.5, 4, 60)), rng.normal(size=60)
+    left, right = np.array([2.0, 0.6, 1.0, 1.0001]), np.array([2.5, 3.9, 1.4, 1.0002])
+    spline = interpolate.make_interp_spline(points, values, k=1)
+    expected = [spline.integrate(a, b) / (b - a) for a, b in zip(left, right, strict=True)]
+    np.testing.assert_allclose(average_lines(points, values, left, right), expected, rtol=1e-9)
 
 
 # -- TauREx ------------------------------------------------------------------------------------
@@ -230,14 +242,7 @@ def line_in_um_reversed(radtrans, parameters):
 
 @pytest.fixture
 def _petitradtrans(monkeypatch):
-    def rebin_spectrum_bin(wavelengths, spectrum, centres, widths):
-        assert (np.diff(wavelengths) > 0).all()
-        return average(wavelengths, spectrum, centres - widths / 2, centres + widths / 2, "")
-
-    physics = types.ModuleType("petitRADTRANS.physics")
-    physics.rebin_spectrum_bin = rebin_spectrum_bin
     monkeypatch.setitem(sys.modules, "petitRADTRANS", types.ModuleType("petitRADTRANS"))
-    monkeypatch.setitem(sys.modules, "petitRADTRANS.physics", physics)
 
 
 @pytest.mark.usefixtures("_petitradtrans")
@@ -378,6 +383,36 @@ def test_no_adapter_loads_jax():
         "assert not {'jax', 'taurex', 'picaso', 'petitRADTRANS'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def datasets():
+    """Two that overlap, the second with wider channels: joined, they are not in order."""
+    parts = {
+        "one": ([1.0, 1.3, 1.8], [0.1, 0.2, 0.4]),
+        "two": ([1.1, 1.7, 3.0], [0.4, 0.7, 1.0]),
+    }
+    return {
+        name: fp.Observation(np.ones(3), np.ones(3), wavelength, width)
+        for name, (wavelength, width) in parts.items()
+    }
+
+
+@pytest.mark.usefixtures("_taurex", "_petitradtrans", "_picaso")
+@pytest.mark.parametrize(
+    ("make", "names"),
+    [
+        (lambda o: TauREx(Forward, o, parameters=["T", "planet_radius"]), ["T", "planet_radius"]),
+        (lambda o: PetitRADTRANS(build_radtrans, line, o, parameters=["a", "b"]), ["a", "b"]),
+        (lambda o: PICASO(build_case, add_layers, o, parameters=["a", "b"]), ["a", "b"]),
+    ],
+)
+def test_joined_datasets_are_what_each_is_alone(make, names):
+    theta = dict(zip(names, (2.0, 3.0), strict=True))
+    parts = datasets()
+    together = make(join(parts))(theta)
+    np.testing.assert_array_equal(
+        together, np.concatenate([make(part)(theta) for part in parts.values()])
+    )
 
 
 # -- the codes themselves ----------------------------------------------------------------------

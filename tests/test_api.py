@@ -8,9 +8,9 @@ import pytest
 import floppity_jax as fp
 
 DESIGNED = (
-    "Ensemble Fixed FlowConfig LogNormal LogUniform Normal Observation Pool Posterior Retrieval "
-    "Tied TrainingConfig TruncatedNormal Uniform batched calibrate calibrate_amortised compare "
-    "compare_posteriors jax_batched load_posterior noise_realisations read_nested "
+    "Ensemble Fixed FlowConfig Instrument LogNormal LogUniform Normal Observation Pool Posterior "
+    "Retrieval Tied TrainingConfig TruncatedNormal Uniform batched calibrate calibrate_amortised "
+    "compare compare_posteriors jax_batched join load_posterior noise_realisations read_nested "
     "read_observation run_ensemble simulators"
 ).split()
 

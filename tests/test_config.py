@@ -173,7 +173,7 @@ def test_every_table_reaches_the_retrieval(folder):
         ("transforms = 1", 'preset = "papers"', r"flow\.preset = 'papers'.*Did you mean 'paper'"),
         ("max_epochs = 5", 'preset = "fast"', r"training\.preset = 'fast'.*Choose from default"),
         ('law = "Normal"', 'law = ["Normal"]', r"parameters\.offset\.law = \['Normal'\]"),
-        ('unit = "mJy"\n', 'wavelength_unit = "mm"\n', r"wavelength_unit = 'mm'.*\"um\" or \"nm\""),
+        ('unit = "mJy"\n', 'wavelength_unit = "yd"\n', r"wavelength_unit = 'yd'.*must be"),
         ('unit = "mJy"\n', 'columns = ["x"]\n', r"observation\.columns = .*each of the 3 columns"),
         ("spectrum.txt", "spectrun.txt", r"Did you mean 'spectrum\.txt'\?"),
         ('name = "toy"', 'columns = ["wavelength", "values", ""]', r"no errors.*no likelihood"),

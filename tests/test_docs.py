@@ -153,6 +153,23 @@ def test_the_first_steps_run(tmp_path, monkeypatch):
     )  # fmt: skip
 
 
+def test_the_page_on_instruments_is_one_retrieval(tmp_path, monkeypatch):
+    """In Python and as an input file; on a grid of the model too."""
+    monkeypatch.chdir(tmp_path)
+    page = DOCS / "instruments.md"
+    assert cli.main(["init", "--code", "instruments", "two.toml"]) == 0
+    whole, grid = _blocks(page, "toml")
+    setups = []
+    for text in (whole, whole + grid):
+        (tmp_path / "page.toml").write_text(text)
+        setups.append(config.load("page.toml").retrieval)
+    names = _run_blocks(page, {"__name__": "docs"})
+    ours = names["retrieval"].describe([1], 0)
+    assert {**setups[0].describe([1], 0), "flow": 0} == {**ours, "flow": 0}
+    step = names["instrument"].steps["nirspec"][0]
+    assert step in setups[1].measurement.instrument.steps["nirspec"]
+
+
 def test_a_likelihood_for_multinest_becomes_a_retrieval():
     names = _run_blocks(DOCS / "from_multinest.md", {"__name__": "docs"})
     theta = [900.0, -6.0]

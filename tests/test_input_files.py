@@ -104,7 +104,7 @@ def test_each_template_loads_as_it_is_written(code, tmp_path, capsys):
     assert f"floppity-jax run {file} --dry-run" in capsys.readouterr().out
     setup = config.load(file)
     assert setup.run.rounds == 6
-    assert setup.retrieval.observation.n_channels == 147
+    assert setup.retrieval.observation.n_channels == (104 if code == "instruments" else 147)
     assert setup.retrieval.flow == fp.FlowConfig.default()
     assert setup.retrieval.training == fp.TrainingConfig()
     setup.keep(tmp_path / "run")
@@ -138,8 +138,9 @@ def test_a_new_file_has_every_key_and_its_default(code, tmp_path):
     full = re.sub(r"^#(\w+) = <.*>$", r'\1 = "wanted"', written, flags=re.MULTILINE)
     full = tomllib.loads(re.sub(r"^#(\w+ = )", r"\1", full, flags=re.MULTILINE))
     assert set(full["simulator"]) == set(keys_of(section_of(bare["simulator"])))
+    always = ["run", "pool", "flow", "training"]
     for table in reference.all_tables():
-        if table.name not in ("simulator", "parameters"):
+        if table.name in always or (table.name == "observation" and "observation" in bare):
             assert set(full[table.name]) == set(table.keys)
             for name, key in table.keys.items():
                 if name not in bare[table.name]:
@@ -350,14 +351,14 @@ def test_an_arcis_file_is_converted(tmp_path):
     file = tmp_path / "ours" / "planet.toml"
     assert cli.main(["init", "--from-arcis", str(tmp_path / "planet.in"), str(file)]) == 0
     setup = config.load(file)
-    space, observation = setup.retrieval.space, setup.retrieval.observation
+    space, (first, second) = setup.retrieval.space, setup.retrieval.observation.parts
     assert space.priors["Rp"].describe() == fp.Uniform(0.8, 1.6).describe()
     assert space.priors["cloud1:P"].describe() == fp.LogUniform(1e-6, 10).describe()
-    np.testing.assert_array_equal(observation.wavelength, [2, 3])
-    np.testing.assert_allclose(observation.bin_width, [2 / 50, 3 / 100])
-    assert (observation.name, observation.unit) == ("obs1", "(R_planet/R_star)^2")
+    np.testing.assert_array_equal(first.wavelength, [2, 3])
+    np.testing.assert_allclose(first.bin_width, [2 / 50, 3 / 100])
+    assert (first.name, first.unit) == ("obs1", "(R_planet/R_star)^2")
+    assert (second.name, second.unit, second.n_channels) == ("obs2", "F_planet/F_star", 1)
     written = file.read_text()
-    assert re.search(r"^# file = .*miri\.dat", written, re.MULTILINE)
     fixed, left = written[written.index("# Fixed") :].split("# Not converted, for")
     assert re.findall(r"^#   (.*)", fixed, re.MULTILINE) == ["mp=0.28d0", "rp=1.27", "npop=500"]
     assert re.findall(r"^#   (.*)", left, re.MULTILINE) == [
@@ -366,8 +367,20 @@ def test_an_arcis_file_is_converted(tmp_path):
     ]
 
     # Another spectrum than the one that ARCiS computes is told by its channels.
-    with pytest.raises(InvalidFile, match=r"observation\.file.*must have the channels of obs1"):
-        config.load(file, {"observation.file": "../data/miri.dat"})
+    with pytest.raises(
+        InvalidFile, match=r"file of dataset 'obs1'.*must have the channels of obs1"
+    ):
+        config.load(file, {"observations.obs1.file": "../data/miri.dat"})
+
+
+@pytest.mark.usefixtures("_codes")
+def test_an_arcis_file_of_one_observation_is_converted(tmp_path):
+    (tmp_path / "prism.dat").write_text("3.0 0.1 1d-3 100\n2.0 0.2 2d-3 50\n")
+    text = ARCIS.replace("data/", "").replace("obs2:type='emisR'\nobs2:file='miri.dat'\n", "")
+    (tmp_path / "planet.in").write_text(text)
+    (tmp_path / "planet.toml").write_text(from_arcis(tmp_path / "planet.in", tmp_path))
+    observation = config.load(tmp_path / "planet.toml").retrieval.observation
+    assert (observation.name, observation.n_channels) == ("obs1", 2)
 
 
 def test_what_arcis_cannot_be_asked_for_is_refused(tmp_path, capsys):

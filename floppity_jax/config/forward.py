@@ -26,7 +26,11 @@ class SimulatorSection(Protocol):
     """What each of them can do."""
 
     def make(self, observation: Observation, names: Names) -> Simulator:
-        """Make the simulator of the parameters ``names``."""
+        """Make the simulator of the parameters ``names`` and the channels of ``observation``.
+
+        These may be those of several datasets, one after the other and not sorted, or the cells of
+        a grid (`floppity_jax.config.steps.cells_of`).
+        """
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

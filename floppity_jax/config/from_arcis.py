@@ -29,7 +29,7 @@ def from_arcis(source: pathlib.Path, folder: pathlib.Path) -> str:
     Returns
     -------
     str
-        Tables of the observation, the simulator and the parameters; what ARCiS keeps, and what has
+        Tables of the observations, the simulator and the parameters; what ARCiS keeps, and what has
         no counterpart, are comments.
 
     Raises
@@ -42,8 +42,7 @@ def from_arcis(source: pathlib.Path, folder: pathlib.Path) -> str:
     return "\n".join(
         [
             f"# Converted from {source.name}, which ARCiS goes on reading: leave it where it is.",
-            "",
-            *_observation(given, folder),
+            *_observations(given, folder),
             "",
             "[simulator]",
             'name = "ARCiS"',
@@ -60,17 +59,17 @@ def from_arcis(source: pathlib.Path, folder: pathlib.Path) -> str:
     )  # fmt: skip
 
 
-def _observation(given: Input, folder: pathlib.Path) -> Iterator[str]:
-    """Yield the table of the first observation, and the others as comments."""
-    for number, (name, (path, kind)) in enumerate(given.observations.items()):
-        if number == 1:
-            yield "# Not converted: a retrieval takes one dataset. To fit another, put it in place."
-        comment = "# " if number else ""
-        yield f"{comment}[observation]"
-        yield f"{comment}file = {dump(_relative(path, folder))}"
-        yield f'{comment}format = "arcis"'
-        yield f"{comment}name = {dump(name)}"
-        yield f"{comment}unit = {dump(UNITS.get(kind, ''))}"
+def _observations(given: Input, folder: pathlib.Path) -> Iterator[str]:
+    """Yield the table of each observation."""
+    several = len(given.observations) > 1
+    for name, (path, kind) in given.observations.items():
+        yield ""
+        yield f"[observations.{name}]" if several else "[observation]"
+        yield f"file = {dump(_relative(path, folder))}"
+        yield 'format = "arcis"'
+        if not several:
+            yield f"name = {dump(name)}"
+        yield f"unit = {dump(UNITS.get(kind, ''))}"
 
 
 def _priors(given: Input) -> Iterator[str]:

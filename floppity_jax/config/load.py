@@ -9,10 +9,10 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any
 
-from floppity_jax.config import tables, text
+from floppity_jax.config import steps, tables, text
 from floppity_jax.config.reader import CONFIG, Reader
 from floppity_jax.config.schema import RunSection
-from floppity_jax.errors import InvalidFile, InvalidInput, RunDirectoryError
+from floppity_jax.errors import FloppityError, InvalidFile, InvalidInput, RunDirectoryError
 from floppity_jax.flows.config import FlowConfig
 from floppity_jax.retrieval import Retrieval
 from floppity_jax.simulations import prior_simulations
@@ -109,18 +109,30 @@ def _setup(reader: Reader, content: str, *, resuming: bool) -> Setup | None:
     given = tables.read_tables(reader, content)
     observation = tables.read_observed(reader, given)
     parameters = tables.read_parameters(reader, given)
-    simulator = tables.read_simulator(reader, given, observation)
+    grid = steps.read_grid(reader, given)
+    found = steps.read_steps(reader, given, observation, grid)
+    channels = observation
+    if "model_grid" in given:
+        channels = None if grid is None else steps.cells_of(grid)
+    simulator = tables.read_simulator(reader, given, channels, steps.nuisances(given))
     pool = tables.read_pool(reader, given)
     flow = tables.read_with_preset(reader, FlowConfig, given, "flow")
     training = tables.read_with_preset(reader, TrainingConfig, given, "training")
     run = tables.read_run(reader, given, observation, training)
     if reader.problems:
+        steps.check_steps(reader, found, grid, observation, parameters)
         return None
     assert observation is not None  # or there were problems
-    retrieval = Retrieval(
-        simulator, parameters, observation, flow=flow, training=training, method=run.method,
-        pool=pool,
-    )  # fmt: skip
+    try:
+        retrieval = Retrieval(
+            simulator, parameters, observation, instrument=steps.instrument_of(found, grid),
+            flow=flow, training=training, method=run.method, pool=pool,
+        )  # fmt: skip
+    except FloppityError:
+        steps.check_steps(reader, found, grid, observation, parameters)
+        if not reader.problems:
+            raise
+        return None
     if run.reuse is not None and not resuming:
         _check_reuse(retrieval, run)
     for keys, value in reader.kept.items():

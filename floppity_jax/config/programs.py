@@ -16,6 +16,7 @@ from floppity_jax.observation import Observation
 
 Names = tuple[str, ...]
 Simulator = Callable[..., Any]
+MODEL_GRID = "model_grid"  # name of an observation whose channels are the cells of the model's grid
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,21 +56,30 @@ class ARCiS:
     timeout: float | None = None
 
     def make(self, observation: Observation, names: Names) -> Simulator:
-        """Make the adapter; its channels must be those of the observation."""
+        """Make the adapter; its datasets and channels must be those of the observation."""
+        if observation.name == MODEL_GRID:
+            raise InvalidInput(
+                MODEL_GRID, observation.n_channels,
+                "must not be given with ARCiS, which computes the channels of its observations",
+                "Leave it out, and the steps that act on it.",
+            )  # fmt: skip
         adapter = simulators.ARCiS(**_settings(self, proof=self.proof or None))
         known = adapter.observations()
-        name = observation.name if len(known) > 1 else "obs1"
-        if name not in known:
-            raise InvalidInput(
-                "observation.name", name, f"must be one of {sorted(known)}, as ARCiS has them",
-                "Give it the name of its dataset.",
-            )  # fmt: skip
-        if not _same_channels(observation.wavelength, known[name].wavelength):
-            raise InvalidInput(
-                "observation.file", observation.n_channels,
-                f"must have the channels of {name} in {self.input_file.name}",
-                f'Name the file of {name} there, and give format = "arcis".',
-            )  # fmt: skip
+        several = len(known) > 1 or len(observation.parts) > 1
+        for part in observation.parts:
+            name = part.name if several else "obs1"
+            if name not in known:
+                raise InvalidInput(
+                    "name of the dataset", name,
+                    f"must be one of {sorted(known)}, as ARCiS has them",
+                    "Give it that, as [observations.NAME] or by the key name of [observation].",
+                )  # fmt: skip
+            if not _same_channels(part.wavelength, known[name].wavelength):
+                raise InvalidInput(
+                    f"file of dataset {part.name!r}", part.n_channels,
+                    f"must have the channels of {name} in {self.input_file.name}",
+                    f'Name the file of {name} there, and give format = "arcis".',
+                )  # fmt: skip
         return adapter
 
 
@@ -91,8 +101,9 @@ class CommandSimulator:
         What the program needs in its folder beside them, by link.
     copy : bool
         Whether these are copied, for a program that changes them.
-    output : str
-        File, in the program's folder, that holds the spectrum.
+    output : str, or table
+        File, in the program's folder, that holds the spectrum; several datasets one after the
+        other, or in a file each: ``{ niriss = "niriss.txt", nirspec = "nirspec.txt" }``.
     column : int
         Of the output; the first is 0.
     read : function
@@ -114,7 +125,7 @@ class CommandSimulator:
     inputs: dict[str, pathlib.Path] | None = None
     files: list[pathlib.Path] | None = None
     copy: bool = False
-    output: str | None = None
+    output: str | dict[str, str] | None = None
     column: int = 1
     read: Function | None = None
     number_format: str = ".17g"
@@ -131,13 +142,24 @@ class CommandSimulator:
 
     def make(self, observation: Observation, names: Names) -> Simulator:
         """Make the adapter."""
-        read = self.read or simulators.read_column(
-            self.output or "", self.column, channels=observation.n_channels
-        )
+        read = self.read or self._reader(observation)
         own = ("program", "arguments", "output", "column")
         settings = {k: v for k, v in _settings(self, read=read).items() if k not in own}
         settings["files"] = self.files or ()
         return simulators.CommandSimulator([self.program, *(self.arguments or ())], **settings)
+
+    def _reader(self, observation: Observation) -> Callable[[pathlib.Path], Any]:
+        if not isinstance(self.output, dict):
+            return simulators.read_column(
+                self.output or "", self.column, channels=observation.n_channels
+            )
+        sizes = dict(zip(*observation.output, strict=True))
+        if set(self.output) != set(sizes):
+            raise InvalidInput(
+                "output", self.output, f"must name a file for each of {list(sizes)}",
+                "Or one file for all.",
+            )  # fmt: skip
+        return simulators.read_columns(self.output, self.column, channels=sizes)
 
 
 def _same_channels(ours: np.ndarray | None, theirs: np.ndarray | None) -> bool:

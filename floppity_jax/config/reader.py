@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from floppity_jax.config.keys import Key, keys_of
+from floppity_jax.config.text import dump_key, read_key
 from floppity_jax.config.values import fits, in_words, made_ready, mark, nearest, options
 from floppity_jax.errors import FloppityError, InvalidInput
 
@@ -49,8 +50,9 @@ class Reader:
             yield
         except InvalidInput as error:
             self.problems.append(_placed(error, where, keys))
-        except FloppityError as error:
-            self.problems.append(error)
+        except FloppityError as error:  # says not where: once is enough
+            if str(error) not in map(str, self.problems):
+                self.problems.append(error)
 
     def refuse_unknown(self, given: Iterable[str], known: Iterable[str], where: str) -> None:
         """Take up each key that is not known, with the nearest that is."""
@@ -81,7 +83,7 @@ class Reader:
         table
             What was given.
         where
-            Name of the table.
+            Name of the table, as TOML writes it.
         base
             A section that has the values of keys that are not given, instead of their defaults.
         """
@@ -116,13 +118,14 @@ class Reader:
                 remedy = nearest(value, choices) or remedy
             raise InvalidInput(argument, value, f"must be {in_words(key.hint)}", remedy)
         ready = made_ready(value, key.hint, argument, self.folder)
-        kept = self._copied(ready) if mark(key.hint) == "copied" else _as_toml(value, ready)
-        if mark(key.hint) == "program" and os.sep in value:
+        marked = mark(next(option for option in options(key.hint) if fits(value, option)))
+        kept = self._copied(ready) if marked == "copied" else _as_toml(value, ready)
+        if marked == "program" and os.sep in value:
             kept = ready
         if callable(ready):
             self._copy_modules()
         if kept != value:
-            self.kept[(*where.split("."), name)] = kept
+            self.kept[read_key(f"{where}.{dump_key(name)}")] = kept
         return ready
 
     def _copied(self, path: pathlib.Path) -> str:

@@ -10,7 +10,15 @@ from typing import Any, Literal, NamedTuple
 
 from floppity_jax.config import forward
 from floppity_jax.config.keys import Key, described, keys_of
-from floppity_jax.config.schema import LAWS, PRESETS, ObservationSection, PoolSection, RunSection
+from floppity_jax.config.schema import (
+    LAWS,
+    PRESETS,
+    STEPS,
+    ModelGridSection,
+    ObservationSection,
+    PoolSection,
+    RunSection,
+)
 from floppity_jax.config.text import dump
 from floppity_jax.config.values import in_words
 from floppity_jax.flows.config import FlowConfig
@@ -18,6 +26,17 @@ from floppity_jax.priors import Prior
 from floppity_jax.training_config import TrainingConfig
 
 _WIDTH = 96
+_INSTRUMENT = """
+# What happens to a spectrum after the simulator; each step has a [[instrument]] of its own, or for
+# several datasets [[instrument.NAME]]. All steps are in docs/instruments.md. For example:
+# [[instrument]]
+# step = "ErrorFactor"
+# factor = "error_factor"  # a number, or one of the [parameters]
+"""
+_MODEL_GRID = (
+    "Where the simulator computes spectra, if it does not compute the channels. It needs `low`, "
+    "`high` and `R`, or a `file`."
+)
 
 
 class Table(NamedTuple):
@@ -45,13 +64,22 @@ def all_tables() -> list[Table]:
         for section in (forward.Own, *forward.SIMULATORS.values())
     ]
     laws = [
-        Table("parameters", _first_line(law).replace("Return the", "The"), _of_law(name, law))
+        Table("parameters", _first_line(law).replace("Return the", "The"), _named("law", name, law))
         for name, law in LAWS.items()
     ]
+    steps = [
+        Table("[instrument.NAME]", _first_line(step), _named("step", name, step))
+        for name, step in STEPS.items()
+    ]
+    observation = keys_of(ObservationSection)
+    several = {key: found for key, found in observation.items() if key != "name"}
     return [
-        Table("observation", "The spectrum.", keys_of(ObservationSection)),
+        Table("observation", "The spectrum.", observation),
+        Table("observations.NAME", "Instead, where there are several: one of them.", several),
         *simulators,
         *laws,
+        *steps,
+        Table("model_grid", _MODEL_GRID, keys_of(ModelGridSection)),
         Table("run", "How to run.", keys_of(RunSection)),
         Table("pool", "The processes that run the simulator.", keys_of(PoolSection)),
         Table("flow", _first_line(FlowConfig), _with_preset("flow", FlowConfig)),
@@ -79,15 +107,17 @@ def complete(content: str) -> str:
     """Return an input file with the keys that it does not have as comments, under their tables."""
     given = tomllib.loads(content)
     simulator = keys_of(forward.section_of(given["simulator"]))
-    once = [table for table in all_tables() if table.name not in ("simulator", "parameters")]
+    tables = {table.name: table for table in all_tables()}
+    names = [name for name in ("observation", "run", "pool", "flow", "training")
+             if name != "observation" or "observations" not in given]  # fmt: skip
     lines = content.rstrip().splitlines()
-    for table in [*once, Table("simulator", "", simulator)]:
+    for table in [*map(tables.__getitem__, names), Table("simulator", "", simulator)]:
         keys = {k: key for k, key in table.keys.items() if k not in given.get(table.name, {})}
         if table.name not in given:
             lines += ["", f"[{table.name}]  # {table.title}"]
         at = _end_of(lines, table.name)
         lines[at:at] = list(_comments(keys))
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + ("" if "instrument" in given else _INSTRUMENT)
 
 
 def _end_of(lines: list[str], name: str) -> int:
@@ -119,11 +149,13 @@ def _with_preset(name: str, config: Any) -> dict[str, Key]:
     return {"preset": Key(choices, "default", text), **keys_of(config)}
 
 
-def _of_law(name: str, law: Callable[..., Any]) -> dict[str, Key]:
+def _named(key: str, name: str, make: Callable[..., Any]) -> dict[str, Key]:
+    """Return the keys of a law or a step, with the one that says which it is."""
     choice: Any = Literal[name]
     texts = described(Prior)
-    keys = {key: found._replace(text=texts.get(key, "")) for key, found in keys_of(law).items()}
-    return {"law": Key(choice, inspect.Parameter.empty, "Which law."), **keys}
+    keys = {k: found if found.text else found._replace(text=texts.get(k, ""))
+            for k, found in keys_of(make).items()}  # fmt: skip
+    return {key: Key(choice, inspect.Parameter.empty, f"Which {key}."), **keys}
 
 
 def _default(key: Key) -> str:

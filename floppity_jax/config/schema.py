@@ -11,21 +11,29 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
-from floppity_jax import priors
+import numpy as np
+
+from floppity_jax import instrument, priors
 from floppity_jax.config.values import Copied, RunFolder
 from floppity_jax.errors import InvalidInput, check_whole
 from floppity_jax.flows.config import FlowConfig
 from floppity_jax.observation import Observation
+from floppity_jax.simulators.columns import read_table
 from floppity_jax.spectra.read import read_observation
 from floppity_jax.training_config import TrainingConfig
+from floppity_jax.typing import Float
 
-TABLES = ("observation", "simulator", "parameters", "run", "pool", "flow", "training")
+TABLES = (
+    "observation", "observations", "simulator", "parameters", "instrument", "model_grid", "run",
+    "pool", "flow", "training",
+)  # fmt: skip
 NEEDED = ("observation", "simulator", "parameters")
 LAWS = {
     law.__name__: law
     for law in (priors.Uniform, priors.LogUniform, priors.Normal, priors.LogNormal,
                 priors.TruncatedNormal)
 }  # fmt: skip
+STEPS = {name: getattr(instrument, name) for name in instrument.__all__ if name != "Instrument"}
 PRESETS: dict[str, dict[str, Any]] = {
     "flow": {"default": FlowConfig(), "fast": FlowConfig.fast(), "paper": FlowConfig.paper()},
     "training": {"default": TrainingConfig(), "paper": TrainingConfig.paper()},
@@ -75,6 +83,53 @@ class ObservationSection:
             self.file, columns=self.columns, name=self.name, unit=self.unit,
             wavelength_unit=self.wavelength_unit, table=self.table,
         )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelGridSection:
+    """``[model_grid]``: where the simulator computes spectra. See `Instrument`.
+
+    Attributes
+    ----------
+    file : path
+        Text; its first column has the wavelengths [um], increasing. The run directory gets a copy.
+    low, high : float
+        Instead of a file: where the grid begins and ends [um].
+    R : float
+        Wavelength over the distance of neighbours, with low and high.
+    """
+
+    file: Copied | None = None
+    low: float | None = None
+    high: float | None = None
+    R: float | None = None
+
+    def __post_init__(self) -> None:
+        ends = (self.low, self.high, self.R)
+        if (ends != (None, None, None)) if self.file else (None in ends):
+            raise InvalidInput(
+                "model_grid", self._given(), "must have a file, or else low, high and R",
+                "For example low = 0.5, high = 5.5 and R = 3000.",
+            )  # fmt: skip
+        if self.low is not None and self.high is not None and self.R is not None:
+            if not (0 < self.low < self.high and self.R > 0):
+                raise InvalidInput(
+                    "model_grid", self._given(), "must have 0 < low < high, and R above 0",
+                    "The unit of low and high is um.",
+                )  # fmt: skip
+
+    def _given(self) -> dict[str, Any]:
+        return {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
+
+    def read(self) -> Float[np.ndarray, " n"]:
+        """Return the wavelengths."""
+        if self.file is not None:
+            return read_table(self.file, [0])[:, 0]
+        assert self.low is not None
+        assert self.high is not None
+        assert self.R is not None
+        points = 1 + int(np.ceil(self.R * np.log(self.high / self.low)))
+        return np.geomspace(self.low, self.high, max(points, 2))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from floppity_jax.config import forward
@@ -22,7 +22,9 @@ from floppity_jax.config.schema import (
     PoolSection,
     RunSection,
 )
+from floppity_jax.config.text import dump_key
 from floppity_jax.config.values import nearest
+from floppity_jax.datasets import join
 from floppity_jax.errors import InvalidInput
 from floppity_jax.observation import Observation
 from floppity_jax.pool import Pool
@@ -36,7 +38,7 @@ def read_tables(reader: Reader, content: str) -> dict[str, Any]:
     tables = tomllib.loads(content)
     reader.refuse_unknown(tables, TABLES, "input file")
     for needed in NEEDED:
-        if needed not in tables:
+        if needed not in tables and not (needed == "observation" and "observations" in tables):
             reader.problems.append(
                 InvalidInput(
                     "input file", sorted(tables), f"must have a [{needed}] table",
@@ -47,13 +49,42 @@ def read_tables(reader: Reader, content: str) -> dict[str, Any]:
 
 
 def read_observed(reader: Reader, tables: Mapping[str, Any]) -> Observation | None:
-    """Read the observation, file and all."""
-    if "observation" not in tables:
+    """Read the observation, file and all; where there are several, join them."""
+    if "observations" not in tables:
+        return None if "observation" not in tables else _dataset(reader, tables["observation"])
+    if "observation" in tables:
+        reader.problems.append(
+            InvalidInput(
+                "input file", sorted(tables), "must have [observation] or [observations.NAME]",
+                "Make it one of these: [observations.NAME] for each spectrum.",
+            )
+        )  # fmt: skip
+    if (given := reader.table(tables["observations"], "observations")) is None:
         return None
-    section = reader.section(ObservationSection, tables["observation"], "observation")
+    before, joint = len(reader.problems), None
+    parts = {name: _dataset(reader, table, name) for name, table in given.items()}
+    with reader.gathering("observations"):
+        if len(reader.problems) == before:
+            joint = join(parts)  # type: ignore[arg-type]
+    return joint
+
+
+def _dataset(reader: Reader, table: Any, name: str | None = None) -> Observation | None:
+    """Read one spectrum; ``name`` is that of its table."""
+    where = "observation" if name is None else f"observations.{dump_key(name)}"
+    if name is not None and isinstance(table, Mapping):
+        if "name" in table:
+            reader.problems.append(
+                InvalidInput(
+                    f"{where}.name", table["name"], "must not be given: the table has a name",
+                    "Take it out, or rename the table.",
+                )
+            )  # fmt: skip
+        table = {**table, "name": name}
+    section = reader.section(ObservationSection, table, where)
     observation = None
     if section is not None:
-        with reader.gathering("observation", ("columns",)):
+        with reader.gathering(where, ("columns",)):
             observation = section.read()
     return observation
 
@@ -64,11 +95,10 @@ def read_parameters(reader: Reader, tables: Mapping[str, Any]) -> Any:
         return None
     before = len(reader.problems)
     entries = {name: _entry(reader, name, given) for name, given in tables["parameters"].items()}
-    if len(reader.problems) > before:
-        return None
-    with reader.gathering():
-        ParameterSpace(entries)
-    return entries
+    if len(reader.problems) == before:
+        with reader.gathering():
+            ParameterSpace(entries)
+    return entries if len(reader.problems) == before else None
 
 
 def _entry(reader: Reader, name: str, given: Any) -> Any:
@@ -92,9 +122,22 @@ def _entry(reader: Reader, name: str, given: Any) -> Any:
 
 
 def read_simulator(
-    reader: Reader, tables: Mapping[str, Any], observation: Observation | None
+    reader: Reader,
+    tables: Mapping[str, Any],
+    channels: Observation | None,
+    nuisances: Collection[str],
 ) -> Any:
-    """Make the simulator, and hold the parameters' names and units against it."""
+    """Make the simulator, and hold the parameters' names and units against it.
+
+    Parameters
+    ----------
+    reader, tables
+        Of the input file.
+    channels
+        What it is to compute.
+    nuisances
+        Parameters that the instrument uses: they are the simulator's too only where it lists them.
+    """
     table = tables.get("simulator")
     if table is None or reader.table(table, "simulator") is None:
         return None
@@ -102,12 +145,14 @@ def read_simulator(
     with reader.gathering():
         section = reader.section(forward.section_of(table), table, "simulator")
     parameters = tables.get("parameters")
-    if section is None or observation is None or not isinstance(parameters, Mapping):
+    if section is None or channels is None or not isinstance(parameters, Mapping):
         return None
     simulator = None
     with reader.gathering("simulator", table):
-        simulator = section.make(observation, tuple(parameters))
-        check_names(simulator, parameters)
+        names = tuple(name for name in parameters if name not in nuisances)
+        simulator = section.make(channels, names)
+        both = set(nuisances) & set(getattr(simulator, "parameters", ())) & set(parameters)
+        check_names(simulator, [*names, *both])
         _check_units(reader, simulator, parameters)
     return simulator
 

@@ -13,6 +13,9 @@ from floppity_jax.errors import InvalidInput
 # The input file of each code, and what goes beside it.
 FILES = {
     "wasp39b": ("wasp39b.toml", "wasp39b_prism.csv"),
+    "instruments": (
+        "templates/instruments.toml", "templates/niriss.csv", "templates/nirspec.csv",
+    ),
     "python": ("templates/python.toml", "templates/my_model.py", "wasp39b_prism.csv"),
     "command": (
         "templates/command.toml", "templates/my_program.py", "templates/my_program.template",

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 
 from floppity_jax.errors import InvalidInput
+from floppity_jax.instrument.quantities import Quantity
 from floppity_jax.simulators.process import find_executable
 
 Copied = Annotated[pathlib.Path, "copied"]  # into the run directory
@@ -54,8 +55,14 @@ def fits(value: Any, hint: Any) -> bool:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Literal:
         return value in arguments
-    if origin is list:
+    if origin in (list, collections.abc.Sequence):
         return isinstance(value, list) and all(fits(item, arguments[0]) for item in value)
+    if origin is tuple:
+        return (
+            isinstance(value, list)
+            and len(value) == len(arguments)
+            and all(map(fits, value, arguments))
+        )
     if origin is dict:
         return isinstance(value, dict) and all(fits(v, arguments[1]) for v in value.values())
     if origin is collections.abc.Callable:
@@ -71,6 +78,8 @@ def fits(value: Any, hint: Any) -> bool:
 
 def in_words(hint: Any, *, many: bool = False) -> str:
     """Say what a value must be."""
+    if options(hint) == options(Quantity):
+        return "a number or the name of a parameter"
     if len(options(hint)) > 1 or hint is not options(hint)[0]:
         return " or ".join(in_words(option, many=many) for option in options(hint))
     if hint in _WORDS:
@@ -78,8 +87,10 @@ def in_words(hint: Any, *, many: bool = False) -> str:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Literal:
         return " or ".join(f'"{choice}"' for choice in arguments)
-    if origin is list:
+    if origin in (list, collections.abc.Sequence):
         return f"{'lists' if many else 'a list'} of {in_words(arguments[0], many=True)}"
+    if origin is tuple:
+        return f"{len(arguments)} {in_words(arguments[0], many=True)}"
     if origin is dict:
         return f"{'tables' if many else 'a table'} of {in_words(arguments[1], many=True)}"
     if origin is collections.abc.Callable:

@@ -3,8 +3,8 @@
 Of a quantity on which the spectrum depends linearly, with a normal prior, the likelihood can be
 integrated in closed form: it adds ``deviation**2 * t t'`` to the covariance, with t what a change
 of one unit does. The posterior of the other parameters is what it would be with the quantity
-retrieved, at one dimension less. (Fixing it to its best value for each model, as is done at
-times, would be too narrow.)
+retrieved, at one dimension less. (The best value for each model, which is taken at times, has
+neither prior nor uncertainty, and of it there is no evidence.)
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,6 +56,16 @@ def entry_in_words(entry: Prior | Fixed | Tied) -> str:
     return f"{law.dist.name}, median {middle:g}, 95% from {low:g} to {high:g}"
 
 
+def step_in_words(kind: str, fields: Mapping[str, Any]) -> str:
+    """Say what a step of the instrument does, of what `Instrument.describe` has of it."""
+    shown = {
+        key: f"a table of {len(value[0])}" if isinstance(value, list | tuple) else value
+        for key, value in fields.items()
+        if value is not None
+    }
+    return f"{kind}, {', '.join(f'{key} {value}' for key, value in shown.items())}"
+
+
 def settings(datatree: xarray.DataTree, configuration: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return titles and values of what decided the result, as far as it is known."""
     known = datatree.attrs
@@ -68,6 +78,7 @@ def settings(datatree: xarray.DataTree, configuration: Mapping[str, Any]) -> lis
         ("fingerprint of the simulator", configuration.get("simulator", "")),
         ("observation", _observation(datatree)),
         ("digest of the observation", configuration.get("observation", "")),
+        *(("instrument", step) for step in _instrument(configuration)),
         ("flow", configuration.get("flow", "")),
         ("training", configuration.get("training", "")),
     ]  # fmt: skip
@@ -87,6 +98,13 @@ def _observation(datatree: xarray.DataTree) -> str:
         return ""
     data = datatree["observed_data"].data_vars
     return ", ".join(f"{name}: {values.size} channels" for name, values in data.items())
+
+
+def _instrument(configuration: Mapping[str, Any]) -> Iterator[str]:
+    """Yield each step, with the dataset that it acts on."""
+    for name, steps in configuration.get("instrument", {}).get("steps", {}).items():
+        for step in steps:
+            yield f"{name}: {step_in_words(*step)}"
 
 
 def _range_of_draws(datatree: xarray.DataTree, name: str) -> str:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from floppity_jax.simulators.arcis import ARCiS
     from floppity_jax.simulators.base import batched, jax_batched, simulator_kind
     from floppity_jax.simulators.building import per_worker
-    from floppity_jax.simulators.columns import read_column
+    from floppity_jax.simulators.columns import read_column, read_columns
     from floppity_jax.simulators.combined import combine
     from floppity_jax.simulators.command import CommandSimulator
     from floppity_jax.simulators.floppity import from_floppity
@@ -34,6 +34,7 @@ _HOME = {
     "jax_batched": "base",
     "per_worker": "building",
     "read_column": "columns",
+    "read_columns": "columns",
     "read_opacities": "opacity",
     "simulator_kind": "base",
 }
@@ -52,6 +53,7 @@ __all__ = [
     "jax_batched",
     "per_worker",
     "read_column",
+    "read_columns",
     "read_opacities",
     "simulator_kind",
 ]

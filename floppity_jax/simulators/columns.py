@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float  # not by way of floppity_jax.typing, which loads JAX
@@ -52,6 +52,42 @@ def read_column(file: str, column: int, *, channels: int | None = None) -> Colum
     if channels is not None:
         require_positive("read_column", {"channels": channels})
     return ColumnReader(file, column, channels)
+
+
+@dataclasses.dataclass(frozen=True)
+class ColumnsReader:
+    """Reads the same column of several files; made by `read_columns`."""
+
+    readers: Mapping[str, ColumnReader]
+
+    def __call__(self, folder: pathlib.Path) -> dict[str, np.ndarray]:
+        """Read the columns from the files in ``folder``."""
+        return {name: read(folder) for name, read in self.readers.items()}
+
+
+def read_columns(
+    files: Mapping[str, str], column: int, *, channels: Mapping[str, int] | None = None
+) -> ColumnsReader:
+    """Make a reader of several datasets, each from a file of its own: `read_column` for each.
+
+    Parameters
+    ----------
+    files
+        From the name of a dataset to that of its file, relative to the working folder.
+    column
+        Counted from 0, in all of them.
+    channels
+        Number of rows of each, by the name of the dataset.
+
+    Raises
+    ------
+    InvalidInput
+        As `read_column`.
+    """
+    counts = channels or {}
+    return ColumnsReader(
+        {name: read_column(f, column, channels=counts.get(name)) for name, f in files.items()}
+    )
 
 
 def read_table(path: pathlib.Path, columns: Sequence[int]) -> Float[np.ndarray, "rows columns"]:

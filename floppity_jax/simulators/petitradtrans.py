@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from floppity_jax.channels import check_covered, increasing
+from floppity_jax.channels import average_lines, check_covered, increasing
 from floppity_jax.errors import InvalidInput
 from floppity_jax.simulators.external import External, check_function
 
@@ -15,9 +15,11 @@ _IN_UM = {"cm": 1e4, "um": 1.0}
 class PetitRADTRANS(External):
     """A model made with petitRADTRANS' ``Radtrans``, averaged over an observation's channels.
 
-    Channels are averaged by petitRADTRANS' ``rebin_spectrum_bin``, which joins the points of the
-    spectrum by straight lines and averages evenly in wavelength. Let the wavelength boundaries of
-    the ``Radtrans`` reach a little beyond the outermost channels: it demands that.
+    Channels are averaged as by petitRADTRANS' ``rebin_spectrum_bin``: the points of the spectrum
+    are joined by straight lines, and averaged evenly in wavelength. That function itself takes
+    channels to follow one another, and is silently wrong where they overlap, as those of several
+    datasets do.
+    Let the wavelength boundaries of the ``Radtrans`` reach a little beyond the outermost channels.
 
     Parameters
     ----------
@@ -71,11 +73,8 @@ class PetitRADTRANS(External):
         return self.build()
 
     def _simulate(self, model: Any, parameters: Mapping[str, float]) -> np.ndarray:
-        from petitRADTRANS.physics import rebin_spectrum_bin
-
         wavelength, values = self.spectrum(model, parameters)[:2]
         wavelength = np.asarray(wavelength) * _IN_UM[self.wavelength_unit]
         wavelength, values = increasing(wavelength, values, self.code)
         check_covered(self.left, self.right, wavelength[0], wavelength[-1], self.code)
-        centre, width = (self.left + self.right) / 2, self.right - self.left
-        return np.asarray(rebin_spectrum_bin(wavelength, values, centre, width))
+        return average_lines(wavelength, values, self.left, self.right)
