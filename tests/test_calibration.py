@@ -286,7 +286,7 @@ def test_calibration_of_a_retrieval(undisturbed):
         with np.load(directory / f"unit_{unit:03d}" / "truth.npz") as stored:
             truth, spectrum = stored["z"], stored["spectrum"]
         rng = np.random.default_rng([0, unit, 1])
-        observed = synthetic.noisy(rng, retrieval().observation, spectrum).values
+        observed = synthetic.observe(rng, retrieval().measurement, truth, spectrum).values
         assert 0 < np.abs(observed - spectrum).max() < 5 * ERROR
         mean = COVARIANCE @ DESIGN @ observed / ERROR**2
         exact = stats.norm.cdf((truth - mean) / DEVIATION)

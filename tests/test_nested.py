@@ -287,7 +287,7 @@ def test_priors_on_the_device():
     }  # fmt: skip
     retrieval = fp.Retrieval(linear, laws, fp.Observation(VALUES, np.full(8, ERROR)))
     space = retrieval.space
-    problem = Problem(linear, space, retrieval.observation, retrieval.pool, NoDirectory())
+    problem = Problem(linear, retrieval.measurement, retrieval.pool, NoDirectory())
     z = np.random.default_rng(2).normal(size=(500, 6)).astype(np.float32)
     exact, found = space.as_mapping(space.to_theta(z)), _parameters(problem)(z)
     assert list(found) == list(exact)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import floppity_jax as fp
-from floppity_jax import config
+from floppity_jax.config.reader import Reader
+from floppity_jax.config.schema import ObservationSection
 from floppity_jax.errors import InvalidInput
 from floppity_jax.spectra import titles, units
 
@@ -524,9 +525,14 @@ def test_real_files(name, options, order):
     _holds(o, **{field: theirs[:, column] for field, column in order.items()})
 
 
-def test_input_files_may_say_all_of_it():
+def test_input_files_may_say_all_of_it(tmp_path):
+    (tmp_path / "x.fits").touch()
     given = {"file": "x.fits", "columns": {"FNU": "values"}, "table": 2, "wavelength_unit": "nm"}
-    section = config._read(config.ObservationSection, given, "observation")
-    assert section.columns == {"FNU": "values"}
-    with pytest.raises(InvalidInput, match="observation.columns.*must be of type"):
-        config._read(config.ObservationSection, given | {"columns": {"FNU": 1}}, "observation")
+    reader = Reader(tmp_path)
+    section = reader.section(ObservationSection, given, "observation")
+    assert not reader.problems
+    assert (section.columns, section.table) == ({"FNU": "values"}, 2)
+    bad = given | {"columns": {"FNU": 1}}
+    assert reader.section(ObservationSection, bad, "observation") is None
+    (problem,) = reader.problems
+    assert problem.argument == "observation.columns"
