@@ -22,6 +22,8 @@ from floppity_jax.observation import Observation
 from floppity_jax.typing import Float
 
 BANDS = 4  # of a dataset, in which the strength of the noise is looked at
+LEAST_SPREAD = 1e-3  # of the logarithm of a strength, for it to tell anything
+LOUD = 0.99  # quantile of the noise of simulations that counts as its strongest
 
 
 def fit_measured(
@@ -77,6 +79,10 @@ def fit_measured(
     distance, variances = on_every_axis(mean, variance, basis)
     beside = ((noise**2).mean(axis=0).sum() - power.sum()) / max(len(mean) - len(power), 1)
     powers = np.concatenate([power, np.full(len(mean) - len(power), beside)])
+    if energies:
+        # How strong the noise is, the posterior is to say: a misfit is what is beyond all of it.
+        strength = (noise**2).mean(axis=1)
+        powers = powers * (np.quantile(strength, LOUD) / strength.mean())
     factor = misfit(distance / np.sqrt(powers), variances / powers)
     lacking = max(n_components - len(variance), 0)
     variance, power = (np.pad(x[:n_components], (0, lacking)) for x in (variance, power))
@@ -94,7 +100,10 @@ def fit_measured(
     filters, groups = noise_filters(observation)
     features = features._replace(filters=filters, groups=groups)
     found = energies_of(np, features, seen)
-    return features._replace(energy_mean=found.mean(axis=0), energy_scale=1 / found.std(axis=0))
+    spread = found.std(axis=0)
+    # Where the projection leaves nothing out, what is left is rounding.
+    scale = np.divide(1, spread, out=np.zeros_like(spread), where=spread > LEAST_SPREAD)
+    return features._replace(energy_mean=found.mean(axis=0), energy_scale=scale)
 
 
 def noise_filters(

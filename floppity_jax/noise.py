@@ -14,7 +14,9 @@ from floppity_jax.instrument.step import Prediction
 from floppity_jax.observation import Observation
 from floppity_jax.typing import Float
 
-JITTER = 1e-6  # of the variance of correlated noise, where float32 draws it
+# Of the variance of correlated noise, for each channel: so much is added to it, for in float32 the
+# factor of a smooth kernel is wrong by up to 6e-8 of it for each.
+JITTER = 2e-7
 
 
 def require_errors(observation: Observation) -> Float[np.ndarray, " channels"]:
@@ -75,8 +77,9 @@ def draw_noise(
         shares = normal(size=(len(mean), templates.shape[2]))
         noise = noise + xp.einsum("nck,nk->nc", templates, shares)
     if kernel is not None:
-        size = JITTER * xp.einsum("ncc->n", kernel)[:, None, None] / mean.shape[1]
-        root = xp.linalg.cholesky(kernel + (size + 1e-30) * xp.eye(mean.shape[1]))
+        channels = mean.shape[1]
+        added = JITTER * channels * xp.einsum("ncc->nc", kernel) + 1e-30
+        root = xp.linalg.cholesky(kernel + added[:, :, None] * xp.eye(channels))
         noise = noise + xp.einsum("ncd,nd->nc", root, normal(size=mean.shape))
     return noise
 

@@ -1,5 +1,7 @@
 """The instrument against dense linear algebra, quadrature and closed forms."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,12 +13,13 @@ import floppity_jax as fp
 from floppity_jax import instrument
 from floppity_jax.batches import DrawMeasured, MeasuredRows
 from floppity_jax.density import Density, Whitening, new_flows
-from floppity_jax.errors import InvalidInput, NoLikelihoodError
-from floppity_jax.features import context_of, in_unit
+from floppity_jax.errors import InvalidInput, NoLikelihoodError, RunDirectoryError
+from floppity_jax.features import context_of, in_unit, observed_input
 from floppity_jax.flows.config import FlowConfig
+from floppity_jax.instrument.step import Prediction
 from floppity_jax.measured_features import fit_measured
 from floppity_jax.measurement import Measurement
-from floppity_jax.noise import base_noise
+from floppity_jax.noise import JITTER, base_noise, draw_noise
 from floppity_jax.nuisances import draw_versions
 from floppity_jax.priors import ParameterSpace
 from floppity_jax.proposals import Region
@@ -200,6 +203,60 @@ def test_the_device_predicts_the_same(case, unit):
         if one is not None:
             assert np.isfinite(other).all()
             np.testing.assert_allclose(other, one, rtol=2e-5, atol=1e-12)
+
+
+def test_smooth_noise_is_drawn_in_float32():
+    """Of a kernel that float32 takes for singular: the factor times itself is the kernel."""
+    n = 200
+    r = np.subtract.outer(np.linspace(0.6, 5.3, n), np.linspace(0.6, 5.3, n)) / 3
+    kernel = jnp.asarray(np.exp(-(r**2) / 2), jnp.float32)
+    nothing = jnp.zeros((n, n), jnp.float32)
+    prediction = Prediction(
+        nothing,
+        nothing,
+        nothing,
+        nothing[:, :, None][:, :, :0],
+        jnp.broadcast_to(kernel, (n, n, n)),
+    )
+    normal = iter([nothing, jnp.eye(n, dtype=jnp.float32)])  # the noise of row i is column i
+    columns = draw_noise(jnp, prediction, jnp.ones(n), lambda size: next(normal))
+    np.testing.assert_allclose(columns.T @ columns, kernel, atol=2 * JITTER * n)
+
+
+def test_strong_noise_that_the_prior_has_is_no_misfit():
+    """The errors grow in training only where the strongest noise of the prior falls short."""
+    rng = np.random.default_rng(0)
+    space = ParameterSpace({"a": (0.0, 1.0), "f": fp.LogUniform(0.5, 4.0)})
+    z = rng.normal(size=(500, 2))
+    x = np.linspace(-1, 1, 100)
+    found = []
+    for factor in (1.0, 3.0, 8.0):
+        observation = fp.Observation(0.5 + 0.1 * factor * rng.normal(size=100), np.full(100, 0.1))
+        measurement = Measurement(
+            observation, space, instrument.Instrument([instrument.ErrorFactor("f")])
+        )
+        theta = space.to_theta(z)
+        spectra = theta[:, :1] + 0 * x
+        noisy = measurement.noisy(rng, spectra, theta)
+        found.append(fit_measured(spectra, noisy, observation, 4, log=False, energies=True).noise)
+    assert found[:2] == [1, 1]
+    assert found[2] == pytest.approx(2, rel=5 / np.sqrt(2 * 100))
+
+
+def test_few_channels_tell_nothing_of_the_noise():
+    """The projection leaves nothing out, and its rounding is no input."""
+    space = ParameterSpace({"a": (0.0, 1.0), "b": (0.0, 1.0), "f": (0.5, 4.0)})
+    observation = fp.Observation([0.5, 0.6], [0.1, 0.1])
+    measurement = Measurement(
+        observation, space, instrument.Instrument([instrument.ErrorFactor("f")])
+    )
+    rng = np.random.default_rng(0)
+    theta = space.to_theta(rng.normal(size=(200, 3)))
+    noisy = measurement.noisy(rng, theta[:, :2], theta)
+    features = fit_measured(theta[:, :2], noisy, observation, 4, log=False, energies=True)
+    assert (features.scale > 0).all()
+    np.testing.assert_array_equal(features.energy_scale, 0)
+    np.testing.assert_array_equal(observed_input(features, observation)[2:], 0)
 
 
 def test_several_datasets_have_steps_of_their_own():
@@ -409,8 +466,6 @@ def test_datasets_in_a_tree(line_run):
 
 
 def test_another_instrument_is_another_run(line_run, tmp_path):
-    from floppity_jax.errors import RunDirectoryError
-
     retrieval, _, _ = line_run
     run = {"rounds": 1, "simulations": 200, "progress": False, "directory": tmp_path / "run"}
     retrieval.run(**run)
