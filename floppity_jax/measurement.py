@@ -22,12 +22,13 @@ from floppity_jax.noise import (
     whiten_rows,
 )
 from floppity_jax.observation import Observation, Output
-from floppity_jax.priors import Fixed, ParameterSpace, Tied
+from floppity_jax.priors import Fixed, ParameterSpace, Prior, Tied
 from floppity_jax.typing import Float
 
 ROWS = 256  # spectra that go through the instrument at a time
+LARGEST = 2**24  # numbers in the covariances of these, at most
 TYPICAL = 100  # simulations, at most, behind a typical covariance
-FAR = 1e-9  # probability beyond what counts as the bound of a parameter without any
+FAR = 1e-9  # probability beyond each of what count as the bounds of a parameter without two
 
 
 class Measurement:
@@ -51,7 +52,7 @@ class Measurement:
     names : tuple of str
         The parameters that the instrument uses.
     nuisances : array of int
-        Columns of the free parameters that it alone uses: they cost no simulator call.
+        Columns of the free parameters of which the simulator is not told: they cost no call of it.
 
     Raises
     ------
@@ -79,7 +80,13 @@ class Measurement:
             require_errors(observation)
         own = [name for name in self.names if name not in (simulator_names or ())]
         self.simulator_names = tuple(name for name in space.all_names if name not in own)
-        self.nuisances = np.array([i for i, n in enumerate(space.names) if n in own], int)
+        if not self.simulator_names:
+            raise InvalidInput(
+                "parameters", list(space.all_names), "must hold one for the simulator",
+                'Where it needs none, give it a number: {"any": 0.0}.',
+            )  # fmt: skip
+        felt = {_source(space, name) for name in self.simulator_names}
+        self.nuisances = np.array([i for i, n in enumerate(space.names) if n not in felt], int)
         self.prepared = instrument.prepare(
             observation, {name: _bounds(space, name) for name in self.names}
         )
@@ -172,12 +179,11 @@ class Measurement:
             return None
         unit, some = self.prepared.unit, slice(None, None, -(-len(theta) // TYPICAL))
         base = base_noise(self.observation, unit)
-        covariances = [
-            covariance_of(p, row, base)
-            for p in self._predictions(spectra[some], theta[some])
-            for row in range(len(p.mean))
-        ]
-        return np.mean(covariances, axis=0) * unit**2
+        total = np.zeros((base.shape[0], base.shape[0]))
+        for p in self._predictions(spectra[some], theta[some]):
+            for row in range(len(p.mean)):
+                total += covariance_of(p, row, base)
+        return total * (unit**2 / len(theta[some]))
 
     def _whitened(
         self, spectra: Float[np.ndarray, "n k"], theta: Float[np.ndarray, "n d"]
@@ -200,8 +206,11 @@ class Measurement:
     ) -> Iterator[Prediction]:
         prepared, spectra = self.prepared, np.asarray(spectra, np.float64)
         values = self.instrument_values(theta)
-        for start in range(0, len(spectra), ROWS):
-            rows = slice(start, start + ROWS)
+        n_rows = ROWS
+        if self.instrument.correlates:
+            n_rows = min(ROWS, 1 + LARGEST // self.observation.n_channels**2)
+        for start in range(0, len(spectra), n_rows):
+            rows = slice(start, start + n_rows)
             reduced = prepared.reduce(np, spectra[rows] / prepared.unit)
             yield prepared(np, reduced, {name: v[rows] for name, v in values.items()})
 
@@ -210,13 +219,18 @@ def _joined(parts: list[np.ndarray], channels: int) -> np.ndarray:
     return np.concatenate(parts) if parts else np.empty((0, channels))
 
 
+def _source(space: ParameterSpace, name: str) -> str:
+    """Name of the parameter that a tied one equals; of any other, its own."""
+    entry = space.entries[name]
+    return entry.other if isinstance(entry, Tied) else name
+
+
 def _bounds(space: ParameterSpace, name: str) -> tuple[float, float]:
     """Range that a parameter hardly ever leaves."""
-    entry = space.entries[name]
-    if isinstance(entry, Tied):
-        return _bounds(space, entry.other)
+    entry = space.entries[_source(space, name)]
     if isinstance(entry, Fixed):
         return entry.value, entry.value
-    low, high = entry.support
-    low = low if np.isfinite(low) else float(entry.law.ppf(FAR))
-    return low, high if np.isfinite(high) else float(entry.law.isf(FAR))
+    assert isinstance(entry, Prior)
+    if np.isfinite(entry.support).all():
+        return entry.support
+    return float(entry.law.ppf(FAR)), float(entry.law.isf(FAR))

@@ -106,13 +106,6 @@ class Observation:
                 "covariance shape", covariance.shape,
                 f"must be {(self.n_channels, self.n_channels)}", "Each channel has one row.",
             )  # fmt: skip
-        if not np.allclose(covariance, covariance.T, rtol=1e-6, atol=0):
-            raise InvalidInput(
-                "covariance",
-                covariance,
-                "must be symmetric",
-                "Give (covariance + its transpose)/2.",
-            )
         variance = np.diag(covariance)
         if self.errors is None and (variance > 0).all():
             self._set("errors", np.sqrt(variance))
@@ -121,6 +114,12 @@ class Observation:
                 "covariance diagonal", variance,
                 "must be above 0, and errors ** 2 where those are given",
                 "Leave errors out: they are taken from the covariance.",
+            )  # fmt: skip
+        scale = np.sqrt(np.outer(variance, variance))
+        if not np.allclose(covariance / scale, covariance.T / scale, rtol=0, atol=1e-6):
+            raise InvalidInput(
+                "covariance", covariance, "must be symmetric and finite",
+                "Give (covariance + its transpose)/2.",
             )  # fmt: skip
         try:
             self.cholesky  # noqa: B018 computed once, here

@@ -364,9 +364,10 @@ class ImportancePosterior(Posterior):
         return float(self.weights[good] @ p)
 
     def reduced_chi2_best(self) -> float:
-        """Chi square of the best draw over channels less free parameters."""
+        """Chi square of the most likely draw over channels less free parameters."""
         freedom = self.observation.n_channels - len(self.names)
-        return float(np.nanmin(self._chi2()) / max(freedom, 1))
+        log_likelihood = self.measurement.log_likelihood(self.spectra, self.draws).sum(axis=1)
+        return float(self._chi2()[np.nanargmax(log_likelihood)] / max(freedom, 1))
 
     def _chi2(self) -> Float[np.ndarray, " n"]:
         """Chi square of each draw; NaN where the simulator failed."""

@@ -259,6 +259,40 @@ def test_few_channels_tell_nothing_of_the_noise():
     np.testing.assert_array_equal(observed_input(features, observation)[2:], 0)
 
 
+def test_what_the_simulator_is_told_by_another_name_is_no_nuisance():
+    parameters = {"a": (0.0, 1.0), "offset": (-1.0, 1.0), "b": "offset", "f": (0.5, 2.0), "g": "f"}
+    steps = [instrument.Offset("offset"), instrument.ErrorFactor("f"), instrument.Scale("g")]
+    measurement = Measurement(OBSERVATION, ParameterSpace(parameters), instrument.Instrument(steps))
+    assert measurement.simulator_names == ("a", "b")
+    assert [measurement.space.names[i] for i in measurement.nuisances] == ["f"]
+    with pytest.raises(InvalidInput, match="must hold one for the simulator"):
+        Measurement(
+            OBSERVATION, ParameterSpace({"offset": (-1.0, 1.0)}),
+            instrument.Instrument([instrument.Offset("offset")]),
+        )  # fmt: skip
+
+
+def test_priors_without_two_ends_have_bounds():
+    """Where 1e-9 of the prior lies beyond."""
+    space = ParameterSpace({"a": (0.0, 1.0), "l": fp.LogNormal(0.3, 0.5)})
+    Measurement(OBSERVATION, space, instrument.Instrument([instrument.CorrelatedNoise(1e-4, "l")]))
+
+
+def test_the_best_draw_is_the_most_likely():
+    """Not the one with the largest errors."""
+    space = ParameterSpace({"f": (0.5, 100.0), "a": (0.0, 1.0)})
+    measurement = Measurement(
+        OBSERVATION, space, instrument.Instrument([instrument.ErrorFactor("f")])
+    )
+    draws = np.array([[1.0, 0.5], [50.0, 0.5]])
+    spectra = VALUES + ERRORS * np.array([[1.0], [1.5]])
+    posterior = fp.posterior.ImportancePosterior(
+        measurement=measurement, density=None, flow=None, record=None,
+        draws=draws, spectra=spectra, log_weights=np.zeros(2),
+    )  # fmt: skip
+    assert posterior.reduced_chi2_best() == pytest.approx(CHANNELS / (CHANNELS - 2))
+
+
 def test_several_datasets_have_steps_of_their_own():
     first = fp.Observation(VALUES[:7], ERRORS[:7], WAVELENGTH[:7])
     second = fp.Observation(VALUES[7:], ERRORS[7:], WAVELENGTH[7:])
@@ -324,6 +358,9 @@ def test_a_covariance_must_be_one():
     ]:
         with pytest.raises(InvalidInput, match=message):
             fp.Observation(VALUES, covariance=bad)
+    nearly = EYE.copy()
+    nearly[0, 1] = 1e-12  # rounding, of one
+    fp.Observation(VALUES, covariance=nearly)
     with pytest.raises(InvalidInput, match="errors \\*\\* 2"):
         fp.Observation(VALUES, 2 * ERRORS, covariance=np.diag(ERRORS**2))
 
