@@ -106,7 +106,7 @@ def measured_rows(
     values: Mapping[str, Float[np.ndarray, "n versions"]],
     n_rows: int,
 ) -> MeasuredRows:
-    """Bring simulations into the form in which `draw_measured` uses them.
+    """Bring simulations into the form in which `DrawMeasured` uses them.
 
     Parameters
     ----------
@@ -147,6 +147,8 @@ class DrawMeasured:
 
     prepared: Prepared
 
+    # GPUs round float32 products by default: spectra are many errors high, and so would theirs be.
+    @jax.default_matmul_precision("highest")
     def __call__(self, key: Key, rows: Any, picked: Int[Array, " batch"]) -> tuple[Array, Array]:
         """Return whitened parameters of `MeasuredRows`, and inputs of the flow."""
         key_version, key_noise = jax.random.split(key)

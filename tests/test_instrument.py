@@ -272,6 +272,18 @@ def test_what_the_simulator_is_told_by_another_name_is_no_nuisance():
         )  # fmt: skip
 
 
+def test_an_instrument_is_made_ready_once():
+    """Training compiles for it: of other values it is the same, of other errors another."""
+    retrieval = fp.Retrieval(
+        lambda p: SPECTRA[0], {"a": (0.0, 1.0), "offset": (-1.0, 1.0)}, OBSERVATION,
+        instrument=[instrument.Offset("offset")],
+    )  # fmt: skip
+    again = retrieval.with_observation(OBSERVATION.with_values(SPECTRA[1]))
+    assert again.measurement.prepared is retrieval.measurement.prepared
+    other = retrieval.with_observation(fp.Observation(VALUES, 2 * ERRORS, WAVELENGTH))
+    assert other.measurement.prepared.unit == 2 * retrieval.measurement.prepared.unit
+
+
 def test_priors_without_two_ends_have_bounds():
     """Where 1e-9 of the prior lies beyond."""
     space = ParameterSpace({"a": (0.0, 1.0), "l": fp.LogNormal(0.3, 0.5)})
@@ -335,6 +347,7 @@ def test_several_datasets_have_steps_of_their_own():
         ([instrument.CorrelatedNoise(1e-4, 0.5, "cubic")], "must be one of .*matern32"),
         ({"nirspec": []}, r"must name datasets, \['spectrum'\]"),
         (["offset"], "must hold steps"),
+        ({"*": instrument.Offset(1.0)}, "must be a list of steps"),
     ],
 )
 def test_what_does_not_fit_is_refused(steps, message):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,12 @@ class Instrument:
         grid: Float[np.ndarray, " n"] | None = None,
     ) -> None:
         by_name = steps if isinstance(steps, Mapping) else {ALL: steps}
+        for name, each in by_name.items():
+            if not isinstance(each, Sequence):
+                raise InvalidInput(
+                    f"instrument[{name!r}]", each, "must be a list of steps",
+                    'For example [fp.instrument.Offset("offset")].',
+                )  # fmt: skip
         self.steps = {name: tuple(each) for name, each in by_name.items()}
         for name, each in self.steps.items():
             for step in each:
@@ -68,6 +75,7 @@ class Instrument:
             raise InvalidInput(
                 "grid", grid, "must be (n,) wavelengths that increase", "Sort it: np.sort(grid)."
             )
+        self._prepared: dict[Hashable, Prepared] = {}
 
     @classmethod
     def of(cls, given: Any) -> Instrument:
@@ -111,7 +119,8 @@ class Instrument:
             name: [[type(step).__name__, dataclasses.asdict(step)] for step in each]
             for name, each in self.steps.items()
         }
-        return {"steps": steps, "grid": digest(self.grid)}
+        text = json.dumps(steps, default=lambda number: number.item())  # of NumPy's, some are none
+        return {"steps": json.loads(text), "grid": digest(self.grid)}
 
     @classmethod
     def from_description(
@@ -147,4 +156,12 @@ class Instrument:
                 "instrument", unknown, f"must name datasets, {list(datasets)}",
                 'Or "*", for all of them together.',
             )  # fmt: skip
-        return prepare(self.steps, self.grid, observation, bounds)
+        # The same again for other values: training is compiled for what is returned.
+        of_datasets = (
+            (p.name, p.n_channels, digest(p.errors, p.wavelength, p.bin_width))
+            for p in observation.parts
+        )
+        key = (*of_datasets, *sorted(bounds.items()))
+        if key not in self._prepared:
+            self._prepared[key] = prepare(self.steps, self.grid, observation, bounds)
+        return self._prepared[key]

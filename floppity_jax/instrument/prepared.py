@@ -61,7 +61,10 @@ class Prepared:
         """
         if self.matrix is None:
             return raw
-        channels = raw @ xp.asarray(self.matrix, raw.dtype)
+        if xp is np:
+            channels = raw @ self.matrix.astype(raw.dtype)
+        else:  # in full precision: GPUs round float32 products by default
+            channels = xp.matmul(raw, xp.asarray(self.matrix, raw.dtype), precision="highest")
         return xp.concatenate([raw, channels], axis=1) if self.keeps_grid else channels
 
     def __call__(self, xp: ModuleType, reduced: Any, values: Values) -> Prediction:
