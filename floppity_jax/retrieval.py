@@ -189,9 +189,9 @@ class Retrieval:
             correction would keep at least a fifth of its draws. ``record.rounds`` has both figures
             for each round.
         reuse
-            Run directory of another retrieval, with the same parameters, simulator and channels
-            (say, of another observation): its first round, drawn from the prior, is taken over,
-            and only what is lacking is simulated.
+            Run directory of another retrieval, with the same parameters and simulator, and of the
+            same channels or model grid (say, of another observation): its first round, drawn from
+            the prior, is taken over, and only what is lacking is simulated.
         configuration
             Text to keep with the run.
 
@@ -487,13 +487,20 @@ class Retrieval:
 
     def _describe_problem(self) -> dict[str, Any]:
         """Say what is asked, however it is answered."""
-        o = self.observation
+        parts, instrument = self.observation.parts, self.measurement.instrument
+        channels = "+".join(
+            f"{p.name}:{p.n_channels}:{digest(p.wavelength, p.bin_width)}" for p in parts
+        )
         return {
             "parameters": self.space.describe(),
-            "observation": f"{o.name}:{digest(o.values, o.errors, o.covariance)}",
-            "instrument": self.measurement.instrument.describe(),
-            "channels": f"{o.name}:{o.n_channels}:{digest(o.wavelength, o.bin_width)}",
+            "observation": "+".join(
+                f"{p.name}:{digest(p.values, p.errors, p.covariance)}" for p in parts
+            ),
+            "instrument": instrument.describe(),
+            "channels": channels,
             "simulator": fingerprint(self.simulator),
+            "simulator_parameters": self.measurement.simulator_names,
+            "spectra": channels if instrument.grid is None else f"grid:{digest(instrument.grid)}",
         }
 
 

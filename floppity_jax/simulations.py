@@ -265,12 +265,12 @@ def prior_simulations(path: str, description: Mapping[str, object]) -> Arrays:
         Where the folder holds no finished first round, or one of another problem.
     """
     stored = read_manifest(path)["configuration"]
-    for key in ("parameters", "simulator", "channels"):
+    for key in ("parameters", "simulator", "simulator_parameters", "spectra"):
         value = json.loads(json.dumps(description[key]))
         if stored.get(key) != value:
             raise RunDirectoryError(
-                f"reuse = {path!r}: its {key} are not those of this run: {stored.get(key)} there, "
-                f"{value} here. Leave reuse out."
+                f"reuse = {path!r}: its {key.replace('_', ' ')} are not those of this run: "
+                f"{stored.get(key)} there, {value} here. Leave reuse out."
             )
     file = first_round(path)
     if not file.exists():

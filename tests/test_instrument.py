@@ -515,6 +515,42 @@ def test_datasets_in_a_tree(line_run):
     np.testing.assert_allclose(total, expected + corrected.log_evidence, rtol=1e-10)
 
 
+def test_each_dataset_is_in_the_manifest():
+    """Where one has no wavelengths, all together have none; and sizes count."""
+    parts = {"one": OBSERVATION, "two": fp.Observation(VALUES, ERRORS)}
+    moved = fp.Observation(VALUES, ERRORS, 1.1 * WAVELENGTH)
+    steps = {"one": [instrument.CorrelatedNoise(np.float32(1e-4), np.int64(1))]}
+    descriptions = [
+        fp.Retrieval(line, {"a": (0.0, 1.0)}, each, instrument=steps).describe([200], 0)
+        for each in (parts, {**parts, "one": moved})
+    ]
+    assert descriptions[0]["channels"] != descriptions[1]["channels"]
+    assert json.loads(json.dumps(descriptions[0]["instrument"])) == descriptions[0]["instrument"]
+
+
+def test_spectra_on_a_grid_serve_other_channels(tmp_path):
+    grid = np.linspace(1, 3, 50)
+
+    @fp.batched
+    def model(parameters):
+        return parameters["a"][:, None] + 0 * grid
+
+    def run(wavelength, grid, **options):
+        n = len(wavelength)
+        retrieval = fp.Retrieval(
+            model, {"a": (0.0, 1.0)},
+            fp.Observation(np.ones(n), np.ones(n), wavelength, np.ones(n)),
+            instrument=fp.Instrument(grid=grid), flow=FlowConfig.fast(), pool=Here(),
+            training=fp.TrainingConfig(max_epochs=1),
+        )  # fmt: skip
+        return retrieval.run(1, 100, progress=False, **options)
+
+    run([1.5, 2.5], grid, directory=tmp_path)
+    assert run([2.0], grid, reuse=tmp_path).record.simulator_calls == 0
+    with pytest.raises(RunDirectoryError, match="its spectra are not"):
+        run([2.0], grid + 0.1, reuse=tmp_path)
+
+
 def test_another_instrument_is_another_run(line_run, tmp_path):
     retrieval, _, _ = line_run
     run = {"rounds": 1, "simulations": 200, "progress": False, "directory": tmp_path / "run"}

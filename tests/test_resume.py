@@ -14,6 +14,7 @@ from processes import gone
 import floppity_jax as fp
 from floppity_jax import simulations
 from floppity_jax.errors import RunDirectoryError, SimulatorError
+from floppity_jax.instrument import Offset
 
 pytestmark = pytest.mark.store
 
@@ -272,10 +273,11 @@ def test_simulations_taken_over_twice_are_not_drawn_twice(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"observation": fp.Observation(GRID, np.ones(6), name="other")}, "its channels are not"),
+        ({"observation": fp.Observation(GRID, np.ones(6), name="other")}, "its spectra are not"),
         ({"parameters": {"a": (-1.0, 2.0), "b": (-1.0, 1.0)}}, "its parameters are not those"),
         ({"simulator": lambda p: 2 * line(p)}, "its simulator are not those"),
-        ({"observation": fp.Observation(np.ones(5), np.ones(5))}, "its channels are not those"),
+        ({"observation": fp.Observation(np.ones(5), np.ones(5))}, "its spectra are not those"),
+        ({"instrument": [Offset("b")]}, "its simulator parameters are not those"),
     ],
 )
 def test_prior_simulations_of_another_problem_are_refused(tmp_path, change, message):
