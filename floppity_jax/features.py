@@ -14,9 +14,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.linalg
 import scipy.optimize
-import scipy.special
 
 from floppity_jax.observation import Observation
 from floppity_jax.quantiles import fit_quantiles, to_normal
