@@ -6,6 +6,7 @@ The likelihood, and noise for a stored spectrum, of everything outside of traini
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -94,6 +95,10 @@ class Measurement:
             self.output = observation.output
         else:
             self.output = Output(("spectrum",), (len(instrument.grid),))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what it was made of: `prepared` holds functions, which do not pickle."""
+        return Measurement, (self.observation, self.space, self.instrument, self.simulator_names)
 
     def simulator_parameters(self, theta: Float[np.ndarray, "n d"]) -> dict[str, np.ndarray]:
         """Return what the simulator is called with."""

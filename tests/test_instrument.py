@@ -1,6 +1,7 @@
 """The instrument against dense linear algebra, quadrature and closed forms."""
 
 import json
+import pickle
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,7 @@ from floppity_jax.measured_features import fit_measured
 from floppity_jax.measurement import Measurement
 from floppity_jax.noise import JITTER, base_noise, draw_noise
 from floppity_jax.nuisances import draw_versions
+from floppity_jax.posterior import ImportancePosterior
 from floppity_jax.priors import ParameterSpace
 from floppity_jax.proposals import Region
 
@@ -284,6 +286,16 @@ def test_an_instrument_is_made_ready_once():
     assert other.measurement.prepared.unit == 2 * retrieval.measurement.prepared.unit
 
 
+def test_a_retrieval_with_an_instrument_pickles(line_run):
+    retrieval, raw, _ = line_run
+    again = pickle.loads(pickle.dumps(retrieval)).measurement
+    theta = raw.sample(3)
+    spectra = line(retrieval.measurement.simulator_parameters(theta))
+    found = again.log_likelihood(spectra, theta)
+    np.testing.assert_array_equal(found, retrieval.measurement.log_likelihood(spectra, theta))
+    np.testing.assert_array_equal(again.nuisances, retrieval.measurement.nuisances)
+
+
 def test_priors_without_two_ends_have_bounds():
     """Where 1e-9 of the prior lies beyond."""
     space = ParameterSpace({"a": (0.0, 1.0), "l": fp.LogNormal(0.3, 0.5)})
@@ -298,7 +310,7 @@ def test_the_best_draw_is_the_most_likely():
     )
     draws = np.array([[1.0, 0.5], [50.0, 0.5]])
     spectra = VALUES + ERRORS * np.array([[1.0], [1.5]])
-    posterior = fp.posterior.ImportancePosterior(
+    posterior = ImportancePosterior(
         measurement=measurement, density=None, flow=None, record=None,
         draws=draws, spectra=spectra, log_weights=np.zeros(2),
     )  # fmt: skip

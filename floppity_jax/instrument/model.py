@@ -77,6 +77,10 @@ class Instrument:
             )
         self._prepared: dict[Hashable, Prepared] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle all but what is made ready: it holds functions, which do not pickle."""
+        return {**self.__dict__, "_prepared": {}}
+
     @classmethod
     def of(cls, given: Any) -> Instrument:
         """Make one of what a `Retrieval` may be given."""
