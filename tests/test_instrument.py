@@ -761,3 +761,22 @@ def test_channels_near_the_end_of_the_grid_are_refused():
             lambda p: GRID, {"a": (0.0, 1.0)}, fp.Observation(np.ones(2), np.ones(2)),
             instrument=fp.Instrument(grid=GRID),
         )  # fmt: skip
+
+
+def test_constant_steps_on_the_grid_are_one_matrix():
+    """Of all four, on an uneven grid, for spectra without any smoothness; and quickly made."""
+    from floppity_jax.instrument.binning import binning
+
+    grid = np.sort(np.exp(np.linspace(0, np.log(2), 1200) + 2e-5 * RNG.normal(size=1200)))
+    centres, widths = np.linspace(1.2, 1.8, 30), np.full(30, 0.02)
+    steps = [instrument.Rotation(900.0), instrument.RadialVelocity(-300.0),
+             instrument.WavelengthShift(0.002), instrument.Resolution(60.0)]  # fmt: skip
+    part = fp.Observation(np.ones(30), np.full(30, 0.1), centres, widths)
+    prepared = instrument.Instrument(steps, grid=grid).prepare(part, {})
+    spectra = RNG.normal(size=(4, grid.size))
+    expected = spectra
+    for step in steps:
+        expected = step.prepare(grid, {})(np, expected, {})
+    expected = binning(grid, centres - widths / 2, centres + widths / 2)(np, expected)
+    found = prepared(np, prepared.reduce(np, spectra), {}).mean
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)

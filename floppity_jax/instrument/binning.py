@@ -18,7 +18,35 @@ def binning(
     left: Float[np.ndarray, " channels"],
     right: Float[np.ndarray, " channels"],
 ) -> Callable[[Any, Any], Any]:
-    """Return what averages a spectrum over channels, even in wavelength.
+    """Return what averages a spectrum over channels, by `binning_weights`.
+
+    Parameters
+    ----------
+    wavelength, left, right
+        As there.
+
+    Returns
+    -------
+    callable
+        ``step(xp, spectrum)``, with xp numpy or jax.numpy, from (n, grid) to (n, channels).
+    """
+    weights = binning_weights(wavelength, left, right)
+
+    def step(xp: Any, spectrum: Any) -> Any:
+        if xp is np:
+            return spectrum @ weights.astype(spectrum.dtype)
+        # in full precision: GPUs round float32 products by default
+        return xp.matmul(spectrum, xp.asarray(weights, spectrum.dtype), precision="highest")
+
+    return step
+
+
+def binning_weights(
+    wavelength: Float[np.ndarray, " grid"],
+    left: Float[np.ndarray, " channels"],
+    right: Float[np.ndarray, " channels"],
+) -> Float[np.ndarray, "grid channels"]:
+    """Weights of the points of a grid in the mean over each channel, even in wavelength.
 
     Each point of the grid stands for the cell that reaches half way to its neighbours, and each
     cell counts by the part of it in the channel: a flux that is constant on the cells is conserved
@@ -33,8 +61,7 @@ def binning(
 
     Returns
     -------
-    callable
-        ``step(xp, spectrum)``, with xp numpy or jax.numpy, from (n, grid) to (n, channels).
+    array (grid, channels); each column sums to 1
 
     Raises
     ------
@@ -47,15 +74,7 @@ def binning(
     edges = edges_of(grid)
     _check_channels(left, right, edges)
     weights = channel_weights(left, right, edges)
-    weights /= weights.sum(axis=1, keepdims=True)
-
-    def step(xp: Any, spectrum: Any) -> Any:
-        if xp is np:
-            return spectrum @ weights.T.astype(spectrum.dtype)
-        # in full precision: GPUs round float32 products by default
-        return xp.matmul(spectrum, xp.asarray(weights.T, spectrum.dtype), precision="highest")
-
-    return step
+    return (weights / weights.sum(axis=1, keepdims=True)).T
 
 
 def _check_channels(left: np.ndarray, right: np.ndarray, edges: np.ndarray) -> None:

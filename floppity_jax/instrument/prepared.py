@@ -9,16 +9,18 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 
 from floppity_jax.errors import InvalidInput
-from floppity_jax.instrument.binning import binning
+from floppity_jax.instrument.binning import binning, binning_weights
 from floppity_jax.instrument.quantities import Bounds
 from floppity_jax.instrument.step import ChannelStep, Prediction, Values
 from floppity_jax.observation import Observation
 from floppity_jax.typing import Float
 
 ALL = "*"  # the steps that all datasets share
-MATRIX_ROWS = 256  # of a matrix that are made at a time
+ROWS = 256  # spectra that go through a step at a time
+NEIGHBOURS = 8  # points that a step may look at beyond its reach
 
 ToChannels = Callable[[ModuleType, Any, Values], Any]
 OnChannels = Callable[[ModuleType, Prediction, Values, float], Prediction]
@@ -104,13 +106,15 @@ def prepare(
     keeps_grid = any(step.names for each in on_grid.values() for step in each)
     start = len(grid) if keeps_grid and grid is not None else 0
     for part, channels in zip(observation.parts, observation.slices, strict=True):
-        way = _picks(channels)
-        if grid is not None:
-            way = _through_grid(grid, part, on_grid[part.name], bounds)
-            if not any(step.names for step in on_grid[part.name]):
-                matrices.append(_matrix(way, len(grid)))
-                way = _picks(slice(start, start + part.n_channels))
-                start += part.n_channels
+        own = on_grid[part.name]
+        if grid is None:
+            way = _picks(channels)
+        elif any(step.names for step in own):
+            way = _through_grid(grid, part, own, bounds)
+        else:
+            matrices.append(_matrix(grid, part, own, bounds))
+            way = _picks(slice(start, start + part.n_channels))
+            start += part.n_channels
         ways.append(way)
         after = [step for step in steps.get(part.name, ()) if not acts_on_grid(step)]
         finishes.append(_on_channels(after, part, bounds))
@@ -132,11 +136,34 @@ def _picks(columns: slice) -> ToChannels:
     return lambda xp, reduced, values: reduced[:, columns]
 
 
-def _matrix(way: ToChannels, size: int) -> Float[np.ndarray, "k channels"]:
-    """Return the matrix that does what a linear way without parameters does."""
-    unit = np.eye(size)
-    rows = range(0, size, MATRIX_ROWS)
-    return np.concatenate([way(np, unit[i : i + MATRIX_ROWS], {}) for i in rows])
+def _matrix(
+    grid: Float[np.ndarray, " n"], part: Observation, steps: list[Any], bounds: Bounds
+) -> Float[np.ndarray, "n channels"]:
+    """Return what steps without parameters, and the average over channels, come to.
+
+    All are linear, and the steps reach only so far: impulses further apart do not meet, so that
+    many go through at once.
+    """
+    weights = binning_weights(grid, *_ends(part))
+    if not steps:
+        return weights
+    reach, n, point = _reach(grid, part, steps, bounds), len(grid), np.arange(len(grid))
+    behind = point - np.searchsorted(grid, grid * (1 - reach))
+    ahead = np.searchsorted(grid, grid * (1 + reach)) - point
+    half = int(max(behind.max(), ahead.max())) + NEIGHBOURS * len(steps)
+    period = 2 * half + 1
+    responses = (point % period == np.arange(min(period, n))[:, None]).astype(float)
+    for step in steps:
+        step = step.prepare(grid, bounds)
+        responses = np.concatenate(
+            [step(np, rows, {}) for rows in np.array_split(responses, -(-len(responses) // ROWS))]
+        )
+    impulse = point[:, None] + np.arange(-half, half + 1)
+    inside = (impulse >= 0) & (impulse < n)
+    seen_at = np.broadcast_to(point[:, None], impulse.shape)[inside]
+    values = responses[impulse[inside] % period, seen_at]
+    whole = scipy.sparse.csr_array((values, (impulse[inside], seen_at)), shape=(n, n))
+    return whole @ weights
 
 
 def _on_channels(
@@ -156,16 +183,10 @@ def _on_channels(
 def _through_grid(
     grid: Float[np.ndarray, " n"], part: Observation, steps: list[Any], bounds: Bounds
 ) -> ToChannels:
-    if part.wavelength is None or part.bin_width is None:
-        raise InvalidInput(
-            f"wavelength and bin_width of {part.name!r}", None,
-            "must be given where there is a grid",
-            "They say which part of the grid each channel averages.",
-        )  # fmt: skip
-    _check_ends(grid, part, sum(step.reach(grid, bounds) for step in steps))
+    """Return what takes spectra on the grid to the channels of a dataset."""
+    _reach(grid, part, steps, bounds)
     prepared = [step.prepare(grid, bounds) for step in steps]
-    left, right = part.wavelength - part.bin_width / 2, part.wavelength + part.bin_width / 2
-    to_channels = binning(grid, left, right)
+    to_channels = binning(grid, *_ends(part))
 
     def apply(xp: ModuleType, reduced: Any, values: Values) -> Any:
         spectrum = reduced[:, : len(grid)]
@@ -176,20 +197,37 @@ def _through_grid(
     return apply
 
 
-def _check_ends(grid: Float[np.ndarray, " n"], part: Observation, reach: float) -> None:
-    """Refuse channels whose light may come from beyond the grid."""
-    assert part.wavelength is not None
-    assert part.bin_width is not None
-    left, right = part.wavelength - part.bin_width / 2, part.wavelength + part.bin_width / 2
+def _ends(part: Observation) -> tuple[np.ndarray, np.ndarray]:
+    """Edges of the channels of a dataset."""
+    if part.wavelength is None or part.bin_width is None:
+        raise InvalidInput(
+            f"wavelength and bin_width of {part.name!r}", None,
+            "must be given where there is a grid",
+            "They say which part of the grid each channel averages.",
+        )  # fmt: skip
+    return part.wavelength - part.bin_width / 2, part.wavelength + part.bin_width / 2
+
+
+def _reach(
+    grid: Float[np.ndarray, " n"], part: Observation, steps: list[Any], bounds: Bounds
+) -> float:
+    """How far steps move light, in units of the wavelength.
+
+    Channels that light would reach from beyond the grid are refused.
+    """
+    left, right = _ends(part)
+    reach = sum(step.reach(grid, bounds) for step in steps)
     low, high = grid[0] * (1 + reach), grid[-1] * (1 - reach)
     outside = (left < low) | (right > high)
     if reach and outside.any():
+        assert part.wavelength is not None
         raise InvalidInput(
             f"wavelength of {part.name!r}", part.wavelength[outside],
             f"must lie within {low:g} to {high:g} um, where broadening and shift by "
             f"{100 * reach:.2g}% of the wavelength do not reach the ends of the grid",
             "Let the model compute a wider range, or drop these channels.",
         )  # fmt: skip
+    return reach
 
 
 def _stacked(xp: ModuleType, parts: list[Prediction]) -> Prediction:
