@@ -246,8 +246,8 @@ def _checked(outcome: Outcome, output: Output, kind: str) -> Float[np.ndarray, "
         return _of_shape(result, "+".join(output.names), output.size, n, kind)
     if missing := [name for name in output.names if name not in result]:
         raise SimulatorError(
-            f"the simulator returned the datasets {sorted(map(str, result))}, none of which is "
-            f"the observation's, {missing[0]!r}. Give the observation one of these names."
+            f"the simulator returned the datasets {sorted(map(str, result))}, and among them not "
+            f"{missing[0]!r}, which is asked for. Return it by this name, or rename the dataset."
         )
     pairs = zip(output.names, output.sizes, strict=True)
     return np.concatenate([_of_shape(result[name], name, k, n, kind) for name, k in pairs], axis=1)
@@ -266,7 +266,7 @@ def _of_shape(
         ) from None
     expected = (channels,) if kind == "scalar" else (n, channels)
     if spectra.shape != expected:
-        hint = "Does it compute the channels that were observed?"
+        hint = "Does it compute the channels that were observed, or the instrument's grid?"
         if len(expected) == 2 == spectra.ndim and len(spectra) == channels:
             hint = "It is transposed: return one row for each parameter set."
         elif kind == "scalar" and spectra.size == channels:

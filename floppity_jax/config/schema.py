@@ -152,8 +152,8 @@ class RunSection:
     stop : str
         ``"converged"`` ends the run early, once two rounds agree.
     reuse : path
-        Run directory of another retrieval with the same parameters, simulator and channels: its
-        first round is taken over.
+        Run directory of another retrieval with the same parameters, simulator, and channels or
+        model grid: its first round is taken over.
     """
 
     method: Literal["truncated", "apt"] = "truncated"
