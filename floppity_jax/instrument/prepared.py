@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
@@ -216,7 +217,8 @@ def _reach(
     Channels that light would reach from beyond the grid are refused.
     """
     left, right = _ends(part)
-    reach = sum(step.reach(grid, bounds) for step in steps)
+    # One after the other: each moves what the one before it has moved.
+    reach = 1 / math.prod(1 - step.reach(grid, bounds) for step in steps) - 1
     low, high = grid[0] * (1 + reach), grid[-1] * (1 - reach)
     outside = (left < low) | (right > high)
     if reach and outside.any():

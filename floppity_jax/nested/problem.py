@@ -105,7 +105,7 @@ class Problem:
         self.count(len(u), list(failures.values()))
         log_l = self.measurement.log_likelihood(spectra, theta).sum(axis=1)
         log_l[list(failures)] = FAILED
-        return np.maximum(log_l, FAILED)
+        return np.maximum(np.nan_to_num(log_l, nan=FAILED), FAILED)
 
     def save(self) -> None:
         """Keep the counts."""
