@@ -17,6 +17,8 @@ import numpy as np
 import floppity_jax as fp
 from floppity_jax import store, training
 
+# Where the tests run in the background, interrupts are ignored, and so by what they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 DIRECTORY, WHERE = sys.argv[1], (sys.argv[2:] or [""])[0]
 CALLS = pathlib.Path(DIRECTORY).with_suffix(".calls")
 GRID = np.linspace(-1, 1, 6)

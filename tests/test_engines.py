@@ -116,6 +116,7 @@ def test_mpi(tmp_path):
     assert int(ended.stdout) >= 2
 
 
+@pytest.mark.slow  # a measurement of time: it needs a machine to itself
 def test_sixty_four_dask_workers_are_kept_busy():
     """A simulator of 5 s: one process that feeds them all is no bottleneck."""
     distributed = pytest.importorskip("distributed")

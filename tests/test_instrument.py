@@ -471,7 +471,7 @@ def line_run(tmp_path_factory):
          "f": fp.LogUniform(0.5, 4)},
         observations,
         instrument={"two": [instrument.Offset("offset")], "*": [instrument.ErrorFactor("f")]},
-        pool=Here(),
+        flow=FlowConfig(members=1), pool=Here(),
     )  # fmt: skip
     directory = tmp_path_factory.mktemp("line") / "run"
     posterior = retrieval.run(4, 500, seed=1, directory=directory, progress=False)
