@@ -84,15 +84,19 @@ def second_round(observation, z, spectra):
 
     import jax
 
-    from floppity_jax import FlowConfig, TrainingConfig, sequential
+    from floppity_jax import FlowConfig, Normal, TrainingConfig, sequential
+    from floppity_jax.measurement import Measurement
     from floppity_jax.mixture import Law
+    from floppity_jax.priors import ParameterSpace
 
     config = dataclasses.replace(
         TrainingConfig.paper(), batch_size=BATCH, atoms=ATOMS, max_epochs=EPOCHS + 1,
         patience=EPOCHS + 1,
     )  # fmt: skip
     flow = dataclasses.replace(FlowConfig.paper(), components=FEATURES)
-    problem = sequential.Problem(z.shape[1], observation, flow, config, "apt", len(z))
+    space = ParameterSpace({f"z{i}": Normal(0, 1) for i in range(z.shape[1])})
+    measurement = Measurement(observation, space)
+    problem = sequential.Problem(z.shape[1], measurement, flow, config, "apt", len(z))
     law = Law(PER_ROUND)  # no weights are asked for
     state = sequential.add(sequential.init(problem), z[:PER_ROUND], spectra[:PER_ROUND], law)
     state = sequential.update(problem, state, sequential.learn(jax.random.key(0), problem, state))

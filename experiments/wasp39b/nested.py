@@ -17,7 +17,6 @@ import numpy as np
 from runs import Run, load_demo, log_likelihood
 from scipy.special import ndtri
 
-from floppity_jax import noise
 from floppity_jax.simulate import DEVICE_CHUNK, simulate
 
 
@@ -68,7 +67,7 @@ def main() -> None:
     spectrum = simulate(
         retrieval.simulator, space.as_mapping(best), retrieval.observation, retrieval.pool
     ).spectra
-    chi2 = float((noise.residuals(spectrum, retrieval.observation) ** 2).sum())
+    chi2 = float((retrieval.measurement.residuals(spectrum, best) ** 2).sum())
     run = Run(
         draws,
         {

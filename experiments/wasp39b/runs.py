@@ -9,7 +9,7 @@ import pathlib
 
 import numpy as np
 
-from floppity_jax import config, noise
+from floppity_jax import config
 from floppity_jax.retrieval import Retrieval
 from floppity_jax.simulate import simulate
 
@@ -55,5 +55,5 @@ def log_likelihood(retrieval: Retrieval, theta: np.ndarray) -> np.ndarray:
     """
     parameters = retrieval.space.as_mapping(theta)
     spectra = simulate(retrieval.simulator, parameters, retrieval.observation, retrieval.pool)
-    log_l = noise.log_likelihood(spectra.spectra, retrieval.observation).sum(axis=1)
+    log_l = retrieval.measurement.log_likelihood(spectra.spectra, theta).sum(axis=1)
     return np.where(np.isfinite(log_l), log_l, -np.inf)
