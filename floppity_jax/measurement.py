@@ -161,7 +161,7 @@ class Measurement:
         NoLikelihoodError
             Where the observation has no errors.
         """
-        residual, log_sd = self._whitened(spectra, theta)
+        residual, log_sd = self.whitened(spectra, theta)
         return -0.5 * residual**2 - log_sd - 0.5 * np.log(2 * np.pi)
 
     def residuals(
@@ -174,7 +174,7 @@ class Measurement:
         NoLikelihoodError
             Where the observation has no errors.
         """
-        return self._whitened(spectra, theta)[0]
+        return self.whitened(spectra, theta)[0]
 
     def typical_covariance(
         self, spectra: Float[np.ndarray, "n k"], theta: Float[np.ndarray, "n d"]
@@ -190,10 +190,16 @@ class Measurement:
                 total += covariance_of(p, row, base)
         return total * (unit**2 / len(theta[some]))
 
-    def _whitened(
+    def whitened(
         self, spectra: Float[np.ndarray, "n k"], theta: Float[np.ndarray, "n d"]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Residuals in deviations of the noise, and the logarithm of these."""
+    ) -> tuple[Float[np.ndarray, "n channels"], Float[np.ndarray, "n channels"]]:
+        """Residuals in deviations of the noise, and the logarithm of these.
+
+        Raises
+        ------
+        NoLikelihoodError
+            Where the observation has no errors.
+        """
         errors = require_errors(self.observation)
         unit, n = self.prepared.unit, self.observation.n_channels
         values = self.observation.values / unit

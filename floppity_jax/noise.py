@@ -51,6 +51,11 @@ def base_noise(observation: Observation, unit: float) -> np.ndarray:
     return (require_errors(observation) if cholesky is None else cholesky) / unit
 
 
+def given_noise(base: Any, normal: Any) -> Any:
+    """Turn standard normal numbers (n, channels) into noise as given; ``base`` is `base_noise`."""
+    return base * normal if base.ndim == 1 else normal @ base.T
+
+
 def draw_noise(
     xp: ModuleType, prediction: Prediction, base: Any, normal: Callable[..., Any]
 ) -> Any:
@@ -71,7 +76,7 @@ def draw_noise(
     if base.ndim == 1:
         noise = xp.sqrt((factor * base) ** 2 + extra) * normal(size=mean.shape)
     else:
-        noise = factor * (normal(size=mean.shape) @ base.T)
+        noise = factor * given_noise(base, normal(size=mean.shape))
         noise = noise + xp.sqrt(extra) * normal(size=mean.shape)
     if templates.shape[2]:
         shares = normal(size=(len(mean), templates.shape[2]))

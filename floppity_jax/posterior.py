@@ -358,7 +358,7 @@ class ImportancePosterior(Posterior):
         The probability that data made by the models of the posterior, with new noise, lie as far
         from those models as the observation does: near 0 where none of them fits.
         """
-        chi2 = self._chi2()
+        chi2, _ = self._fits
         good = np.isfinite(chi2)
         p = scipy.special.gammaincc(self.observation.n_channels / 2, chi2[good] / 2)
         return float(self.weights[good] @ p)
@@ -366,12 +366,15 @@ class ImportancePosterior(Posterior):
     def reduced_chi2_best(self) -> float:
         """Chi square of the most likely draw over channels less free parameters."""
         freedom = self.observation.n_channels - len(self.names)
-        log_likelihood = self.measurement.log_likelihood(self.spectra, self.draws).sum(axis=1)
-        return float(self._chi2()[np.nanargmax(log_likelihood)] / max(freedom, 1))
+        chi2, log_likelihood = self._fits
+        return float(chi2[np.nanargmax(log_likelihood)] / max(freedom, 1))
 
-    def _chi2(self) -> Float[np.ndarray, " n"]:
-        """Chi square of each draw; NaN where the simulator failed."""
-        return (self.measurement.residuals(self.spectra, self.draws) ** 2).sum(axis=1)
+    @functools.cached_property
+    def _fits(self) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+        """Chi square of each draw, and its log-likelihood up to a constant; NaN where it failed."""
+        residual, log_sd = self.measurement.whitened(self.spectra, self.draws)
+        chi2 = (residual**2).sum(axis=1)
+        return chi2, -chi2 / 2 - log_sd.sum(axis=1)
 
     @functools.cached_property
     def _smoothed(self) -> tuple[Float[np.ndarray, " n"], float]:

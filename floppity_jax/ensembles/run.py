@@ -15,7 +15,7 @@ import numpy as np
 
 from floppity_jax.ensembles.ensemble import Ensemble
 from floppity_jax.errors import InvalidInput, RunDirectoryError, check_whole
-from floppity_jax.noise import base_noise, require_errors
+from floppity_jax.noise import base_noise, given_noise, require_errors
 from floppity_jax.observation import Observation
 from floppity_jax.posterior import Posterior
 from floppity_jax.retrieval import Retrieval
@@ -118,10 +118,7 @@ def noise_realisations(observation: Observation, n: int, seed: int = 0) -> tuple
     base = base_noise(observation, 1.0)
     draws = [np.random.default_rng([seed, i]).normal(size=observation.n_channels) for i in range(n)]
     return tuple(
-        observation.with_values(
-            observation.values + (base * draw if base.ndim == 1 else base @ draw)
-        )
-        for draw in draws
+        observation.with_values(observation.values + given_noise(base, draw)) for draw in draws
     )
 
 
