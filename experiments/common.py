@@ -48,14 +48,14 @@ def parse(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--small", action="store_true",
-                        help="settings that end within a minute, into a folder of --runs")  # fmt: skip
+                        help="settings that end within a minute")  # fmt: skip
     parser.add_argument("--device", choices=list(PLATFORMS), default="cpu", help="(%(default)s)")
     parser.add_argument("--workers", type=int, default=None,
                         help="processes, each with a core (all cores; with a GPU 1)")  # fmt: skip
     parser.add_argument("--output", type=pathlib.Path, default=None,
                         help="results and figures (beside the script)")  # fmt: skip
     parser.add_argument("--runs", type=pathlib.Path, default=None,
-                        help="finished units, found again by the next call (runs/FOLDER)")  # fmt: skip
+                        help="finished units, found again (runs/FOLDER)")  # fmt: skip
     parser.add_argument("--only-units", action="store_true",
                         help="do units and stop: for further jobs that share --runs")  # fmt: skip
     for name, (full, small) in settings.items():
