@@ -23,6 +23,7 @@ ONE_CORE = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }
+SHARED_GPU = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # the first process would take 3/4 of it
 PLATFORMS = {"cpu": "cpu", "gpu": "cuda,cpu"}  # as JAX names them; simulators may stay on the CPU
 
 Unit = dict[str, Any]  # what a unit found, in words that JSON knows
@@ -76,7 +77,9 @@ def parse(
     given.runs.mkdir(parents=True, exist_ok=True)
     given.workers = given.workers or (len(os.sched_getaffinity(0)) if given.device == "cpu" else 1)
     os.environ["JAX_PLATFORMS"] = PLATFORMS[given.device]
-    os.environ.update(ONE_CORE if given.device == "cpu" and given.workers > 1 else {})
+    if given.workers > 1:
+        for name, value in (ONE_CORE if given.device == "cpu" else SHARED_GPU).items():
+            os.environ.setdefault(name, value)
     return given
 
 

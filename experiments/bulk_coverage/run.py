@@ -14,7 +14,7 @@ from experiments.bulk_coverage.inference import nest, retrieve
 from experiments.common import Unit, parse, units, write
 
 SETTINGS = {
-    "planets": (100, 4),
+    "planets": (100, 3),
     "methods": (["truncated", "apt"], ["truncated"]),
     "rounds": (5, 2),
     "simulations": (1000, 300),

@@ -19,7 +19,7 @@ from experiments.failure.figure import spectra_and_marginals
 
 SETTINGS = {
     "bulk": ("runs/bulk_coverage", ""),
-    "planets": (list(range(100)), [0, 1]),
+    "planets": (list(range(100)), [0, 1, 2]),
     "methods": (["truncated", "apt"], ["truncated"]),
     "rounds": (5, 2),
     "simulations": (1000, 300),
