@@ -16,7 +16,7 @@ def run(name: str, output: pathlib.Path, *arguments: str) -> dict:
     """Run the small setting of an experiment, and read its results."""
     command = [sys.executable, "-m", f"experiments.{name}.run", "--small", "--workers", "1"]
     command += ["--output", str(output), "--runs", str(output / "runs"), *arguments]
-    subprocess.run(command, cwd=ROOT, check=True, timeout=300)
+    subprocess.run(command, cwd=ROOT, check=True, timeout=900)
     return json.loads((output / "results.json").read_text())
 
 
