@@ -1,0 +1,104 @@
+"""A unit of work: a planet, retrieved by a method, and the ranks of its truth in the posterior."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+
+import jax
+import numpy as np
+
+import floppity_jax as fp
+from experiments.bulk_coverage.planets import Priors, planet
+from experiments.common import Unit
+from floppity_jax.checkpoint import fit_from_arrays
+from floppity_jax.diagnostics import residual_scan
+from floppity_jax.diagnostics.ranks import rank_all
+from floppity_jax.diagnostics.synthetic import rank_corrected, rank_flow
+from floppity_jax.posterior import ImportancePosterior
+from floppity_jax.store import read_arrays
+
+RANKED = 1000  # draws of a posterior, for ranks
+QUANTILES = (0.1587, 0.5, 0.8413)
+
+
+def retrieve(
+    number: int, method: str, rounds: int, simulations: int, draws: int, runs: str,
+    priors: Priors | None = None,
+) -> Unit:  # fmt: skip
+    """Ranks of the truth after each round: in the flow, and corrected by ``draws`` calls."""
+    problem, truth, spectrum = planet(number, method, priors)
+    place = pathlib.Path(runs)
+    posterior = problem.run(
+        rounds, simulations, seed=number, directory=place, resume=True, progress=False
+    )
+    after = []
+    for index, info in enumerate(posterior.record.rounds):
+        arrays = read_arrays(place / "rounds" / f"round_{index + 1:02d}.npz")
+        density = fit_from_arrays(arrays, len(truth), posterior.flow).density
+        rng = np.random.default_rng([number, index])
+        key = jax.random.fold_in(jax.random.key(number), index)
+        flow = dataclasses.replace(posterior, density=density)
+        corrected = flow.importance_sample(draws, seed=index)
+        after.append({
+            "flow": rank_flow(key, rng, density, truth, RANKED)._asdict(),
+            "corrected": rank_corrected(rng, corrected, truth, spectrum)._asdict(),
+            "flow_quantiles": quantiles(problem, flow.sample(4000)),
+            "used": info.used, "change": info.change, "sampler": info.sampler,
+            "warnings": warnings(corrected, index),
+            "log_likelihood_best": log_likelihood(problem, corrected.spectra).max(),
+        })  # fmt: skip
+    return {
+        "truth": problem.space.to_theta(truth[None])[0],
+        "rounds": after,
+        "quantiles": quantiles(problem, corrected.sample(4000)),
+        "log_evidence": [corrected.log_evidence, corrected.log_evidence_error],
+        "log_likelihood_truth": log_likelihood(problem, spectrum[None])[0],
+        "simulator_calls": posterior.record.simulator_calls + draws,
+        "spent": posterior.record.seconds,
+    }
+
+
+def nest(number: int, live_points: int, n_eff: int) -> Unit:
+    """Ranks of the truth in nautilus' posterior."""
+    problem, truth, spectrum = planet(number)
+    tree = problem.nested(
+        "nautilus", live_points=live_points, n_eff=n_eff, seed=number, progress=False
+    )
+    theta = np.stack([tree["posterior"][name].to_numpy()[0] for name in problem.space.names], 1)
+    ranks = rank_all(
+        np.random.default_rng(number), problem.space.to_z(theta), truth,
+        tree["sample_stats"]["log_likelihood"].to_numpy()[0],
+        log_likelihood(problem, spectrum[None])[0],
+    )  # fmt: skip
+    return {
+        "truth": problem.space.to_theta(truth[None])[0],
+        "nested": ranks._asdict(),
+        "quantiles": quantiles(problem, theta),
+        "log_evidence": [tree.attrs["log_evidence"], tree.attrs["log_evidence_error"]],
+        "simulator_calls": tree.attrs["simulator_calls"],
+        "ess": tree.attrs["ess"],
+    }
+
+
+def warnings(corrected: ImportancePosterior, index: int) -> Unit:
+    """What a run says of itself after a round, without the truth."""
+    info = corrected.record.rounds[index]
+    return {
+        "misfit": info.misfit, "feature_share": info.feature_share,
+        "efficiency": corrected.efficiency, "pareto_k": corrected.pareto_k,
+        "chi2_p_value": corrected.chi2_p_value(),
+        "residual_scan_p": residual_scan(corrected.to_datatree(1000)).p_value,
+    }  # fmt: skip
+
+
+def log_likelihood(problem: fp.Retrieval, spectra: np.ndarray) -> np.ndarray:
+    """Of noise-free spectra."""
+    observation = problem.observation
+    residuals = (observation.values - spectra) / observation.errors
+    return -0.5 * (residuals**2 + np.log(2 * np.pi * observation.errors**2)).sum(axis=1)
+
+
+def quantiles(problem: fp.Retrieval, theta: np.ndarray) -> np.ndarray:
+    """Median and 68% interval of each parameter, in the coordinates z where the prior is normal."""
+    return np.quantile(problem.space.to_z(theta), QUANTILES, axis=0).T
