@@ -1,8 +1,9 @@
 """An approximate line list of CO, from Dunham constants and two band strengths.
 
-Line positions: Dunham coefficients of 12C16O (Mantz et al. 1975, J. Mol. Spectrosc. 57, 155), scaled
-by reduced mass for the other isotopologues. Strengths: those of the 1-0 and 2-0 bands at 296 K in
-HITRAN 2012 (Rothman et al. 2013, JQSRT 130, 4), with hot bands as of a harmonic oscillator.
+Line positions: Dunham coefficients of 12C16O (Mantz et al. 1975, J. Mol. Spectrosc. 57, 155),
+scaled by reduced mass for the other isotopologues. Strengths: those of the 1-0 and 2-0 bands at
+296 K in HITRAN 2012 (Rothman et al. 2013, JQSRT 130, 4), with hot bands as of a harmonic
+oscillator.
 
 Left out: the change of the dipole with rotation (Herman-Wallis), a percent in the fundamental at
 J = 50 and a quarter in the overtone; bands of three and more quanta; the dependence of widths on J.

@@ -113,20 +113,23 @@ def collision_induced(
 
 def provenance(arguments: argparse.Namespace) -> str:
     """Where the table comes from, as JSON."""
+    molecules = {
+        "H2O": "HITRAN 2012 (Rothman et al. 2013, JQSRT 130, 4), all isotopologues, from the "
+        f"pyratbay 2.1.2 source distribution, {H2O_FILE}; band strengths complete to about "
+        "1200 K, gaps between strong lines too transparent from about 500 K",
+        "CO2": "APPROXIMATE: lines computed from published constants and band strengths by "
+        "experiments/opacities/co2_lines.py",
+        "CO": "APPROXIMATE: lines computed from published constants and band strengths by "
+        "experiments/opacities/co_lines.py",
+    }
     return json.dumps(
         {
             "script": "experiments/opacities/make_opacities.py",
-            "H2O": "HITRAN 2012 (Rothman et al. 2013, JQSRT 130, 4), all isotopologues, from the "
-            f"pyratbay 2.1.2 source distribution, {H2O_FILE}; band strengths complete to about "
-            "1200 K, gaps between strong lines too transparent from about 500 K",
-            "CO2": "APPROXIMATE: lines computed from published constants and band strengths by "
-            "experiments/opacities/co2_lines.py",
-            "CO": "APPROXIMATE: lines computed from published constants and band strengths by "
-            "experiments/opacities/co_lines.py",
+            **{molecule: molecules[molecule] for molecule in arguments.molecules},
             "partition functions": "TIPS-2021 (Gamache et al. 2021, JQSRT 271, 107713) in "
             "hitran-api",
             "broadening": "85% H2 + 15% He; H2O: Barton et al. 2017 (JQSRT 187, 453), by J; "
-            "CO2: see co2_lines.py",
+            "CO2, CO: see their scripts",
             "CIA": "Borysow tables in pyratbay 2.1.2: " + ", ".join(CIA_FILES.values()),
             "settings": {
                 key: value

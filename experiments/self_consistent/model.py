@@ -8,34 +8,21 @@ from collections.abc import Mapping
 
 import numpy as np
 
-import floppity_jax as fp
-
-from .chemistry import abundances, mean_mass
-from .opacities import ATOMIC_MASS, Opacities
-from .radiation import Planck, fluxes
-from .structure import ADIABATIC_GRADIENT, Structure, node_temperatures, solve
+from experiments.self_consistent.chemistry import abundances, mean_mass
+from experiments.self_consistent.opacities import ATOMIC_MASS, Opacities
+from experiments.self_consistent.radiation import Planck, fluxes
+from experiments.self_consistent.structure import (
+    ADIABATIC_GRADIENT,
+    Structure,
+    node_temperatures,
+    solve,
+)
 
 HERE = pathlib.Path(__file__).parent
 R_JUP, PARSEC = 7.1492e9, 3.0856776e18  # [cm]
 LIGHT = 2.99792458e14  # [um / s]
 DISTANCE = 10.0  # [pc]: about that of WISE J1828+2650
-FACES = np.logspace(-4, 3, 51)  # of the layers [bar]
-
-PARAMETERS = {
-    "T_int": fp.Uniform(300, 1000, unit="K"),
-    "radius": fp.Uniform(0.5, 2.0, unit="R_jup"),
-    "log_g": fp.Uniform(3.5, 5.5),
-    "log_Kzz": fp.Uniform(2, 12),
-    "C_O": fp.Uniform(0.1, 1.0, label="C/O"),
-    "M_H": fp.Uniform(-1.0, 1.0, label="[M/H]"),
-}
-TRUTH = {"T_int": 500.0, "radius": 1.0, "log_g": 4.5, "log_Kzz": 7.0, "C_O": 0.55, "M_H": 0.0}
-
-# Errors of the MIRI/MRS spectrum of WISE J1828+2650 at R = 1,000 [um], [uJy].
-ERROR = np.array([
-    [4.9, 2.1], [5.3, 1.7], [5.7, 1.55], [7.2, 1.15], [8.0, 1.5], [11.5, 1.8], [12.5, 2.05],
-    [13.0, 2.15], [15.5, 2.4], [17.0, 2.95], [18.0, 3.9],
-]).T  # fmt: skip
+TOP, BOTTOM = -4, 3  # log10 of pressures [bar]
 
 
 class BrownDwarf:
@@ -43,28 +30,35 @@ class BrownDwarf:
 
     Parameters
     ----------
+    layers
+        From 1e-4 to 1,000 bar. 50 are within 0.2% (mean) and 0.9% (most) of 100.
     broad, narrow
         Tables of opacities: for the temperatures, and for the spectrum.
+
+    Attributes
+    ----------
+    parameters
+        T_int [K], which for an isolated body is T_eff, radius [R_jup], log_g [log10 cm/s2],
+        log_Kzz [log10 cm2/s], C/O and [M/H].
     """
 
-    parameters = tuple(PARAMETERS)
+    parameters = ("T_int", "radius", "log_g", "log_Kzz", "C_O", "M_H")
 
     def __init__(
         self,
+        layers: int = 50,
         broad: str | pathlib.Path = HERE / "opacities_broad.npz",
         narrow: str | pathlib.Path = HERE / "opacities_miri.npz",
     ) -> None:
         self.broad, self.narrow = Opacities(broad), Opacities(narrow)
         self.broad_planck = Planck(self.broad.edges, whole=True)
         self.narrow_planck = Planck(self.narrow.edges, whole=False)
-        self.pressure = np.sqrt(FACES[1:] * FACES[:-1])
+        self.faces = np.logspace(TOP, BOTTOM, layers + 1)
+        self.pressure = np.sqrt(self.faces[1:] * self.faces[:-1])
 
     def fingerprint(self) -> str:
-        """Hash of the code and of the tables."""
-        digest = hashlib.sha256()
-        for path in sorted(HERE.glob("*.py")):
-            if path.name not in ("run.py", "check.py"):
-                digest.update(path.read_bytes())
+        """Hash of the version, the layers and the tables."""
+        digest = hashlib.sha256(f"BrownDwarf 1, {len(self.pressure)} layers".encode())
         for table in (self.broad, self.narrow):
             for array in (table.edges, table.log_cia, *table.log_k.values()):
                 digest.update(np.ascontiguousarray(array).tobytes())
@@ -80,13 +74,11 @@ class BrownDwarf:
     ) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Molecules per H2 in each layer, and H2 molecules in it [1 / cm2]."""
         gravity = 10 ** p["log_g"]
-        per_h2 = abundances(
-            temperature, self.pressure, gravity, p["log_Kzz"], p["M_H"], p["C_O"]
-        )
+        per_h2 = abundances(temperature, self.pressure, gravity, p["log_Kzz"], p["M_H"], p["C_O"])
         mass, total = mean_mass(per_h2)
-        return per_h2, 1e6 * np.diff(FACES) / (gravity * mass * ATOMIC_MASS * total)
+        return per_h2, 1e6 * np.diff(self.faces) / (gravity * mass * ATOMIC_MASS * total)
 
-    def _depths(
+    def depths(
         self, table: Opacities, temperature: np.ndarray, p: Mapping[str, float]
     ) -> np.ndarray:
         per_h2, column = self.composition(temperature, p)
@@ -95,7 +87,7 @@ class BrownDwarf:
     def structure(self, p: Mapping[str, float]) -> Structure:
         """Column in radiative-convective equilibrium."""
         return solve(
-            lambda temperature: self._depths(self.broad, temperature, p),
+            lambda temperature: self.depths(self.broad, temperature, p),
             self.broad_planck, self.broad.weights, self.pressure, p["T_int"], self._start(p),
         )  # fmt: skip
 
@@ -109,7 +101,7 @@ class BrownDwarf:
 
     def emission(self, structure: Structure, p: Mapping[str, float]) -> np.ndarray:
         """Flux of each channel at the top [erg / (s cm2)]."""
-        depth = self._depths(self.narrow, structure.temperature, p)
+        depth = self.depths(self.narrow, structure.temperature, p)
         source, _ = self.narrow_planck(node_temperatures(structure.temperature))
         return fluxes(depth, source, self.narrow.weights)[0]
 
@@ -118,13 +110,3 @@ class BrownDwarf:
         flux = self.emission(self.structure(p), p)
         hertz = LIGHT * (1 / self.edges[:-1] - 1 / self.edges[1:])
         return flux / hertz * (p["radius"] * R_JUP / (DISTANCE * PARSEC)) ** 2 * 1e29
-
-
-def observation(model: BrownDwarf) -> fp.Observation:
-    """The truth without noise, with the errors of the observation."""
-    edges = model.edges
-    wavelength = (edges[1:] + edges[:-1]) / 2
-    return fp.Observation(
-        model(TRUTH), np.interp(wavelength, *ERROR), wavelength, np.diff(edges),
-        name="miri", unit="uJy",
-    )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Absorption in each layer: correlated-k of H2O, CO2 and CO, and collisions of H2 with H2 and He."""
+"""Absorption in each layer: correlated-k of H2O, CO2 and CO, and collisions of H2, H2 and He."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .chemistry import HELIUM_PER_HYDROGEN
+from experiments.self_consistent.chemistry import HELIUM_PER_HYDROGEN
 
 LINES = ("H2O", "CO2", "CO")  # CH4 only takes up carbon: there is no line list of it here
 BOLTZMANN = 1.380649e-16  # [erg / K]
@@ -59,7 +59,7 @@ class Opacities:
         gases = [per_h2[gas][:, None, None] * self._cross_section(gas, weights) for gas in LINES]
         k = gases[0]
         for other in gases[1:]:
-            k = self._mixed(k, other)
+            k = self.mixed(k, other)
         h2 = 1e6 * pressure / (BOLTZMANN * temperature) / (1 + 2 * HELIUM_PER_HYDROGEN)
         k += (h2[:, None] * self._collisions(temperature))[..., None]
         return k * column[:, None, None]
@@ -75,7 +75,7 @@ class Opacities:
         log = (1 - f)[:, None] * self.log_cia[:, i] + f[:, None] * self.log_cia[:, i + 1]
         return 10 ** log[0] + 2 * HELIUM_PER_HYDROGEN * 10 ** log[1]
 
-    def _mixed(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    def mixed(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
         """Both gases, uncorrelated within a bin: all sums of two points, sorted and rebinned.
 
         Lacis & Oinas 1991 (JGR 96, 9027); Amundsen et al. 2017 (A&A 598, A97).

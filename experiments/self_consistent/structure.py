@@ -13,8 +13,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .chemistry import HELIUM_PER_HYDROGEN
-from .radiation import STEFAN_BOLTZMANN, Planck, flux_derivatives, fluxes
+from experiments.self_consistent.chemistry import HELIUM_PER_HYDROGEN
+from experiments.self_consistent.radiation import STEFAN_BOLTZMANN, Planck, flux_derivatives, fluxes
 
 _HELIUM = 2 * HELIUM_PER_HYDROGEN
 ADIABATIC_GRADIENT = (1 + _HELIUM) / (3.5 + 2.5 * _HELIUM)
