@@ -1,16 +1,22 @@
 """The self-consistent brown dwarf: conservation of energy and atoms, and limits that are known."""
 
+import os
 import pathlib
+import runpy
+import shutil
+import sys
 
 import numpy as np
 import pytest
 
-if not (pathlib.Path(__file__).parents[1] / "experiments").exists():
+HERE = pathlib.Path(__file__).parent
+ARCIS = HERE.parent / "experiments" / "self_consistent" / "arcis"
+if not ARCIS.exists():
     pytest.skip("needs the experiments, which only the repository has", allow_module_level=True)
 
-from experiments.self_consistent import chemistry, structure
-from experiments.self_consistent.model import BrownDwarf
-from experiments.self_consistent.radiation import (
+from experiments.self_consistent import chemistry, structure  # noqa: E402
+from experiments.self_consistent.model import BrownDwarf  # noqa: E402
+from experiments.self_consistent.radiation import (  # noqa: E402
     STEFAN_BOLTZMANN,
     Planck,
     flux_derivatives,
@@ -207,3 +213,33 @@ def test_a_column_without_equilibrium_is_an_error():
             lambda temperature: np.ones((10, 1, 1)), Planck(np.array([0.1, 100.0]), whole=True),
             ONE, np.logspace(-3, 2, 10), 500.0, np.full(10, 500.0), steps=1,
         )  # fmt: skip
+
+
+def test_the_set_up_for_arcis_is_complete(tmp_path, monkeypatch, capsys):
+    """With a stand-in for ARCiS; nobody has run it with ARCiS itself."""
+    from floppity_jax import cli
+    from floppity_jax.simulators import ARCiS
+
+    arcis = tmp_path / "bin" / "ARCiS"
+    arcis.parent.mkdir()
+    arcis.write_text(f"#!{sys.executable} -IS\n{(HERE / 'fake_arcis.py').read_text('utf-8')}")
+    arcis.chmod(0o755)
+    monkeypatch.setenv("PATH", str(arcis.parent), prepend=os.pathsep)
+    folder = shutil.copytree(ARCIS, tmp_path / "brown dwarf")
+    monkeypatch.setattr(sys, "argv", ["observe.py"])
+    runpy.run_path(str(folder / "observe.py"), run_name="__main__")
+    assert cli.main(["run", str(folder / "retrieval.toml"), "--dry-run"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "channels 1301 of" in said
+    assert "rounds 10 by .truncated., of 5,000 simulations" in said.replace("'", ".")
+    adapter = ARCiS(folder / "brown_dwarf.in")
+    ours = {"T_int": "TeffP", "radius": "Rp", "log_g": "loggP", "C_O": "COratio",
+            "M_H": "metallicity"}  # fmt: skip
+    from experiments.self_consistent.problem import PARAMETERS
+
+    for name, theirs in ours.items():
+        assert adapter.priors()[theirs].support == PARAMETERS[name].support
+    kzz = np.log10(adapter.priors()["Kzz"].support)
+    np.testing.assert_allclose(kzz, PARAMETERS["log_Kzz"].support)
+    first, second = (np.loadtxt(folder / f"realisation_{i}.dat") for i in (1, 2))
+    assert np.std((first - second)[:, 1] / first[:, 2]) == pytest.approx(np.sqrt(2), abs=0.15)
