@@ -10,6 +10,7 @@ import math
 import multiprocessing
 import os
 import pathlib
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -22,6 +23,7 @@ ONE_CORE = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }
+SHARED_GPU = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # the first process would take 3/4 of it
 PLATFORMS = {"cpu": "cpu", "gpu": "cuda,cpu"}  # as JAX names them; simulators may stay on the CPU
 
 Unit = dict[str, Any]  # what a unit found, in words that JSON knows
@@ -75,7 +77,9 @@ def parse(
     given.runs.mkdir(parents=True, exist_ok=True)
     given.workers = given.workers or (len(os.sched_getaffinity(0)) if given.device == "cpu" else 1)
     os.environ["JAX_PLATFORMS"] = PLATFORMS[given.device]
-    os.environ.update(ONE_CORE if given.device == "cpu" and given.workers > 1 else {})
+    if given.workers > 1:
+        for name, value in (ONE_CORE if given.device == "cpu" else SHARED_GPU).items():
+            os.environ.setdefault(name, value)
     return given
 
 
@@ -106,11 +110,22 @@ def units(
     if missing:
         context = multiprocessing.get_context("spawn")  # a fork beside JAX deadlocks
         with concurrent.futures.ProcessPoolExecutor(
-            min(given.workers, len(missing)), context
+            min(given.workers, len(missing)), context, _end_with_parent, (os.getpid(),)
         ) as pool:
             for done in concurrent.futures.as_completed(pool.submit(_do, *job) for job in missing):
                 print(done.result(), flush=True)
     return {name: json.loads(path.read_text()) for _, name, _, path in jobs if path.exists()}
+
+
+def _end_with_parent(parent: int) -> None:
+    """Leave no process behind where the script is killed."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _do(work: Callable[..., Unit], name: str, values: tuple[Any, ...], path: pathlib.Path) -> str:

@@ -6,17 +6,14 @@ import concurrent.futures
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
-import numpy as np
 
 from floppity_jax import sequential
-from floppity_jax.checkpoint import fit_arrays, fit_from_arrays
 from floppity_jax.compilation import use_cache
 from floppity_jax.datasets import join
-from floppity_jax.density import Density
 from floppity_jax.errors import InvalidInput
 from floppity_jax.fingerprint import digest, fingerprint
 from floppity_jax.flows.config import FlowConfig
@@ -28,23 +25,15 @@ from floppity_jax.pool import Pool
 from floppity_jax.posterior import Posterior
 from floppity_jax.priors import ParameterSpace
 from floppity_jax.progress import Progress
-from floppity_jax.proposals import Draws, Sampler
 from floppity_jax.record import RoundInfo, RunRecord
-from floppity_jax.simulate import Finished, Simulations, stream
+from floppity_jax.rounds import Model, Round
 from floppity_jax.simulations import (
     Directory,
-    collect,
-    fill_round,
-    prior_simulations,
-    simulation_arrays,
-    simulations_of,
 )
 from floppity_jax.simulators.base import check_names, simulator_kind
-from floppity_jax.store import Arrays, NoDirectory, RunDirectory
-from floppity_jax.summary import QUANTILES
+from floppity_jax.store import NoDirectory, RunDirectory
 from floppity_jax.timing import Stopwatch
-from floppity_jax.training_config import TrainingConfig, check_enough, counts_of_rounds
-from floppity_jax.typing import Float, Key
+from floppity_jax.training_config import TrainingConfig, counts_of_rounds
 
 if TYPE_CHECKING:
     import xarray
@@ -53,16 +42,6 @@ if TYPE_CHECKING:
 # accuracy of 0.55 at most, and correction, where there is a likelihood, would keep enough draws.
 CONVERGED_DISTANCE = 0.1
 CONVERGED_EFFICIENCY = 0.2
-FURTHER = 1000  # folded, and numbers above it, into the keys of further proposals of a round
-
-
-class _Tools(NamedTuple):
-    """What all rounds of a run use."""
-
-    problem: sequential.Problem
-    store: Directory
-    stopwatch: Stopwatch
-    bar: Progress
 
 
 class Retrieval:
@@ -219,13 +198,14 @@ class Retrieval:
         stopwatch = Stopwatch()
         record = RunRecord(seed, self.method, [], 0, stopwatch.seconds, configuration)
         problem = self.problem(sum(counts))
+        model = Model(self.simulator, self.measurement, self.pool)
         state = sequential.init(problem)
         with store, Progress(counts, enabled=progress) as bar:
-            tools = _Tools(problem, store, stopwatch, bar)
+            one = Round(problem=problem, model=model, store=store, stopwatch=stopwatch, bar=bar)
             for index, n in enumerate(counts):
                 key = jax.random.fold_in(jax.random.key(seed), index)
                 take_over = description if reuse is not None and index == 0 else None
-                state, info = self._round(key, tools, state, f"round_{index + 1:02d}", n, take_over)
+                state, info = one.run(key, state, f"round_{index + 1:02d}", n, take_over)
                 record.rounds.append(info)
                 if stop == "converged" and _converged(info):
                     break
@@ -237,7 +217,7 @@ class Retrieval:
             density=state.fit.density,
             flow=self.flow,
             record=record,
-            evaluate=functools.partial(self._evaluate, store),
+            evaluate=functools.partial(model.evaluate, store),
             simulations=weighted,
         )
 
@@ -331,145 +311,6 @@ class Retrieval:
             options=options,
         )
 
-    def _round(
-        self,
-        key: Key,
-        tools: _Tools,
-        state: sequential.State,
-        name: str,
-        n: int,
-        take_over: dict[str, Any] | None,
-    ) -> tuple[sequential.State, RoundInfo]:
-        """Propose, simulate and learn, or read what the store already has of it."""
-        problem, store, stopwatch, bar = tools
-        _, key_learn, key_distance = jax.random.split(key, 3)
-        before = None if state.fit is None else state.fit.density
-        after = "" if state.fit is None else digest(*fit_arrays(state.fit).values())
-        batch = store.remember(
-            f"simulations/{name}",
-            lambda: self._simulate_round(key, tools, state, name, n, take_over, after),
-            after=after,
-        )
-        failures = simulations_of(batch).failures
-        good = np.setdiff1d(np.arange(len(batch["z"])), list(failures))
-        bar.simulated(len(good), len(failures))
-        draws = _draws(batch)
-        law = sequential.law(problem, state, len(batch["z"]), draws)
-        state = sequential.add(state, batch["z"][good], batch["spectra"][good], law)
-        used = int(state.used.sum())
-        check_enough(used, self.training)
-
-        def learn_round() -> Arrays:
-            with stopwatch.time("training"):
-                return fit_arrays(sequential.learn(key_learn, problem, state, report=bar.trained))
-
-        learned_from = digest(state.z, state.spectra)
-        fit = fit_from_arrays(
-            store.remember(f"rounds/{name}", learn_round, after=learned_from),
-            problem.dim,
-            self.flow,
-        )
-        learned, state = state, sequential.update(problem, state, fit)
-        with stopwatch.time("sampling"):
-            change = sequential.distance(key_distance, before, fit.density)
-            efficiency = sequential.efficiency(problem, learned, fit.density)
-            key_familiarity = jax.random.fold_in(key_distance, 1)
-            familiar = sequential.familiar(key_familiarity, problem, learned, fit.features)
-        info = RoundInfo(
-            simulations=len(batch["z"]),
-            failures=len(failures),
-            taken_over=int(batch["taken_over"]),
-            used=used,
-            acceptance=draws.acceptance,
-            proposal_ess=draws.ess,
-            sampler=draws.sampler.name,
-            ignored_regions=draws.ignored,
-            change=change,
-            efficiency=efficiency,
-            misfit=fit.features.noise,
-            feature_distance=familiar.distance,
-            feature_share=familiar.share,
-            reconstruction_error=fit.features.reconstruction_error,
-            quantiles=self._quantiles(jax.random.fold_in(key_distance, 2), fit.density),
-            training=fit.record,
-        )
-        bar.round_done()
-        return state, info
-
-    def _quantiles(self, key: Key, density: Density) -> dict[str, tuple[float, ...]]:
-        """Quantiles of each marginal, for `RoundInfo`."""
-        theta = self.space.to_theta(density.draw(key, 4096))
-        quantiles = np.quantile(theta, QUANTILES, axis=0)
-        return dict(zip(self.space.names, map(tuple, quantiles.T.tolist()), strict=True))
-
-    def _simulate_round(
-        self,
-        key: Key,
-        tools: _Tools,
-        state: sequential.State,
-        name: str,
-        n: int,
-        take_over: dict[str, Any] | None,
-        after: str,
-    ) -> Arrays:
-        """Simulate a round; with the first of another run to begin with, if that is described.
-
-        ``after`` is the digest of what its proposals follow from.
-        """
-        problem, store, stopwatch, bar = tools
-        start = None if take_over is None else prior_simulations(take_over["reuse"], take_over)
-        key_propose, _, _ = jax.random.split(key, 3)
-        # For further proposals, keys apart from those of the round, and where simulations were
-        # taken over, from the keys that drew those.
-        key_again = key
-        if start is not None:
-            key_again = jax.random.fold_in(key, int(digest(start["theta"])[:7], 16))
-
-        def propose(attempt: int, n: int) -> Arrays:
-            again = attempt > 0 or start is not None
-            key = jax.random.fold_in(key_again, FURTHER + attempt) if again else key_propose
-            with stopwatch.time("sampling"):
-                draws = sequential.propose(key, problem, state, n)
-            return {
-                "z": draws.z,
-                "theta": self.space.to_theta(draws.z),
-                **{f"proposal_{name}": figure for name, figure in _figures(draws).items()},
-            }
-
-        most_failures = self.pool.most_failures
-        with stopwatch.time("simulating"):
-            arrays = fill_round(
-                store, f"simulations/{name}", n, propose, self.measurement.output.size,
-                functools.partial(self._stream, most_failures=most_failures),
-                most_failures=most_failures, start=start, after=after,
-                report=bar.simulated,
-            )  # fmt: skip
-        taken_over = 0 if start is None else min(len(start["z"]), len(arrays["z"]))
-        return {**arrays, "taken_over": np.array(taken_over)}
-
-    def _stream(
-        self, theta: Float[np.ndarray, "n d"], rows: np.ndarray, most_failures: float = 1.0
-    ) -> Generator[Finished, None, None]:
-        return stream(
-            self.simulator, self.measurement.simulator_parameters(theta), self.measurement.output,
-            self.pool, rows, most_failures=most_failures,
-        )  # fmt: skip
-
-    def _evaluate(
-        self, store: Directory, name: str, theta: Float[np.ndarray, "n d"]
-    ) -> Simulations:
-        """Simulate for the posterior; what has a name is kept in the run directory."""
-        if not name:
-            store = NoDirectory()
-        path, after = f"simulations/{name}", digest(theta)
-
-        def compute() -> Arrays:
-            simulations = collect(store, path, theta, self.measurement.output.size, self._stream)
-            return {"theta": theta, **simulation_arrays(simulations)}
-
-        with store:
-            return simulations_of(store.remember(path, compute, after=after))
-
     def counts(self, rounds: int, simulations: int | Sequence[int]) -> list[int]:
         """Return the checked number of simulator calls of each round."""
         return counts_of_rounds(rounds, simulations, self.training)
@@ -502,18 +343,6 @@ class Retrieval:
             "simulator_parameters": self.measurement.simulator_names,
             "spectra": channels if instrument.grid is None else f"grid:{digest(instrument.grid)}",
         }
-
-
-def _figures(draws: Draws) -> Arrays:
-    """How the draws came about, for a file."""
-    figures = {**draws._asdict(), "sampler": draws.sampler.name}
-    return {name: np.array(figure) for name, figure in figures.items() if name != "z"}
-
-
-def _draws(batch: Arrays) -> Draws:
-    """Read the draws of a round from its file."""
-    figures = {name: batch[f"proposal_{name}"].item() for name in Draws._fields if name != "z"}
-    return Draws(batch["z"], **{**figures, "sampler": Sampler[figures["sampler"]]})
 
 
 def _converged(info: RoundInfo) -> bool:

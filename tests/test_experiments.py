@@ -18,3 +18,34 @@ def run(name: str, output: pathlib.Path, *arguments: str) -> dict:
     command += ["--output", str(output), "--runs", str(output / "runs"), *arguments]
     subprocess.run(command, cwd=ROOT, check=True, timeout=300)
     return json.loads((output / "results.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def bulk(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """Three planets of the bulk: one too narrow for so few simulations, two that are not."""
+    output = tmp_path_factory.mktemp("bulk_coverage")
+    run("bulk_coverage", output)
+    return output
+
+
+def test_bulk_coverage(bulk: pathlib.Path) -> None:
+    results = json.loads((bulk / "results.json").read_text())["truncated"]
+    assert results["calls"]["least"] == results["calls"]["most"] == 2 * 300 + 300
+    assert [r["n"] for r in results["flow"]] == [3, 3]
+    unit = json.loads((bulk / "runs" / "units" / "truncated_001.json").read_text())
+    value, error = unit["log_evidence"]
+    # 5 rounds of 1,000 corrected by 2,000 draws: 1581.012 +- 0.011
+    assert abs(value - 1581.012) < 5 * error
+    assert error < 0.5
+    assert (bulk / "coverage.png").exists()
+
+
+def test_failure(bulk: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    results = run("failure", tmp_path, "--bulk", str(bulk / "runs"))
+    told = results["truncated"]
+    assert "truncated_000" in told["missed after all"]
+    assert told["all rounds"]["caught"]["chi2 of the prediction"] == 1
+    assert told["all rounds"]["false alarms"]["chi2 of the prediction"] == 0
+    assert told["policy"]["quiet, and missed"] == 0
+    assert "truncated_000_narrow" in results["narrow priors"]
+    assert (tmp_path / "miss.png").exists()

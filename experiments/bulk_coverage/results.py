@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.bulk_coverage.inference import RANKED
 from experiments.bulk_coverage.planets import BOUND, PRIORS, scale_heights
 from experiments.common import Unit
 from floppity_jax.diagnostics.calibration import Calibration
@@ -14,13 +15,30 @@ from floppity_jax.diagnostics.uniformity import clopper_pearson
 
 LEVELS = (0.5, 0.6827, 0.9545)
 FEW = 100  # effective draws below which a rank is coarse
+# log L of the truth over that of the best draw, above which the posterior has missed its mode. In
+# the right posterior 2 (log L_max - log L) of a draw is chi square of 5: of ten draws, all lie 5
+# below the maximum once in 1e11 times.
+MISSED = 5.0
 
 
-def calibration(ranks: Sequence[Unit], truth: np.ndarray, subject: str, ess: Any) -> Calibration:
-    """Ranks of one posterior of each planet."""
+def missed(log_likelihood_truth: Any, log_likelihood_best: Any) -> np.ndarray:
+    """Whether no draw comes near the likelihood of the truth."""
+    return np.asarray(log_likelihood_truth) - np.asarray(log_likelihood_best) > MISSED
+
+
+def calibration(
+    ranks: Sequence[Unit], truth: Any, subject: str, ess: Any, outside: Any = False
+) -> Calibration:
+    """Ranks of one posterior of each planet.
+
+    ``outside`` are those that missed the truth's mode. By their likelihood, which is the density
+    that corrected and nested draws are ranked by, the truth is denser than all of them and would
+    count as inside of every region: it lies outside of all.
+    """
+    credibility = np.array([r["credibility"] for r in ranks])
     return Calibration(
-        names=tuple(PRIORS), subject=subject, truth=truth,
-        credibility=np.array([r["credibility"] for r in ranks]),
+        names=tuple(PRIORS), subject=subject, truth=np.array(truth),
+        credibility=np.where(outside, 1.0, credibility),
         pit=np.array([r["pit"] for r in ranks]), tarp=np.array([r["tarp"] for r in ranks]),
         ess=np.asarray(ess, float), simulator_calls=0,
     )  # fmt: skip
@@ -29,16 +47,29 @@ def calibration(ranks: Sequence[Unit], truth: np.ndarray, subject: str, ess: Any
 def by_round(found: dict[str, Unit], kind: str, draws: int) -> list[Calibration]:
     """Calibrations after each round, of ``"flow"`` or ``"corrected"`` posteriors."""
     planets = list(found.values())
-    truth = np.array([p["truth"] for p in planets])
+    truth = [p["truth"] for p in planets]
+    at_truth = [p["log_likelihood_truth"] for p in planets]
     made = []
     for index in range(len(planets[0]["rounds"])):
         rounds = [p["rounds"][index] for p in planets]
-        ess = [draws * r["warnings"]["efficiency"] if kind == "corrected" else draws
-               for r in rounds]  # fmt: skip
-        made.append(
-            calibration([r[kind] for r in rounds], truth, f"{kind}, round {index + 1}", ess)
-        )
+        ranks, subject = [r[kind] for r in rounds], f"{kind}, round {index + 1}"
+        ess = [draws * r["warnings"]["efficiency"] for r in rounds]
+        if kind == "flow":
+            made.append(calibration(ranks, truth, subject, [RANKED] * len(ranks)))
+        else:
+            outside = missed(at_truth, [r["log_likelihood_best"] for r in rounds])
+            made.append(calibration(ranks, truth, subject, ess, outside))
     return made
+
+
+def of_nested(found: dict[str, Unit]) -> Calibration:
+    """Of nautilus' posteriors."""
+    runs = list(found.values())
+    return calibration(
+        [r["nested"] for r in runs], [r["truth"] for r in runs], "nautilus",
+        [r["ess"] for r in runs],
+        missed([r["log_likelihood_truth"] for r in runs], [r["log_likelihood_best"] for r in runs]),
+    )  # fmt: skip
 
 
 def told(calibration: Calibration) -> dict[str, Any]:
@@ -53,6 +84,7 @@ def told(calibration: Calibration) -> dict[str, Any]:
         "verdict": calibration.verdict.reading,
         "p_value": calibration.verdict.p_value,
         "median_ess": np.median(calibration.ess),
+        "missed": np.sum(calibration.credibility == 1),
         "few_draws": np.mean(calibration.ess < FEW),
     }
 

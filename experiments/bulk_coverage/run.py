@@ -9,15 +9,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from experiments.bulk_coverage import figures, results
 from experiments.bulk_coverage.inference import nest, retrieve
 from experiments.common import Unit, parse, units, write
-from floppity_jax.diagnostics.calibration import Calibration
 
 SETTINGS = {
-    "planets": (100, 4),
+    "planets": (100, 3),
     "methods": (["truncated", "apt"], ["truncated"]),
     "rounds": (5, 2),
     "simulations": (1000, 300),
@@ -65,7 +62,7 @@ def summary(found: dict[str, dict[str, Unit]], draws: int) -> dict[str, Any]:
     for name, runs in found.items():
         if name == "nested":
             told_of[name] = {
-                "coverage": results.told(nested_calibration(runs)),
+                "coverage": results.told(results.of_nested(runs)),
                 "calls": results.spread(r["simulator_calls"] for r in runs.values()),
                 "cpu_seconds": results.spread(r["cpu_seconds"] for r in runs.values()),
             }
@@ -90,19 +87,11 @@ def summary(found: dict[str, dict[str, Unit]], draws: int) -> dict[str, Any]:
     return told_of
 
 
-def nested_calibration(runs: dict[str, Unit]) -> Calibration:
-    """Of nautilus' posteriors."""
-    ranks, truth, ess = zip(
-        *((r["nested"], r["truth"], r["ess"]) for r in runs.values()), strict=True
-    )
-    return results.calibration(ranks, np.array(truth), "nautilus", ess)
-
-
 def draw(
     found: dict[str, dict[str, Unit]], told_of: dict[str, Any], draws: int, output: Path
 ) -> None:
     """All figures."""
-    nested = nested_calibration(found["nested"]) if "nested" in found else None
+    nested = results.of_nested(found["nested"]) if "nested" in found else None
     by_kind = {
         name: {kind: results.by_round(runs, kind, draws) for kind in ("flow", "corrected")}
         for name, runs in found.items()
