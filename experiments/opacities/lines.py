@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 
-MOLECULES = {"H2O": 1, "CO2": 2}
+MOLECULES = {"H2O": 1, "CO2": 2, "CO": 5}
 """HITRAN's molecule numbers."""
 REFERENCE_TEMPERATURE = 296.0
 """Temperature of HITRAN strengths and widths [K]."""
@@ -51,7 +51,7 @@ def partition_ratio(molecule: str, isotopologue: int, temperature: float) -> flo
     Parameters
     ----------
     molecule
-        "H2O" or "CO2".
+        "H2O", "CO2" or "CO".
     isotopologue
         HITRAN's isotopologue number within the molecule.
     temperature

@@ -10,9 +10,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import cross_section
 import numpy as np
 from cia import bin_cia, read_cia
 from co2_lines import co2_lines
+from co_lines import co_lines
 from correlated_k import encode, g_quadrature, k_distribution
 from h2o_lines import h2o_lines
 from lines import FloatArray, Lines
@@ -53,6 +55,15 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--pressures", type=float, nargs="+", default=[10.0**p for p in range(-6, 3)], help="[bar]"
     )
+    parser.add_argument(
+        "--molecules", nargs="+", choices=["H2O", "CO2", "CO"], default=["H2O", "CO2"]
+    )
+    parser.add_argument(
+        "--points-per-width",
+        type=float,
+        default=cross_section.POINTS_PER_WIDTH,
+        help="grid points in the half width of the narrowest line; broad bins need fewer",
+    )
     parser.add_argument("--cutoff", type=float, default=25.0, help="reach of line wings [cm-1]")
     return parser.parse_args()
 
@@ -73,9 +84,12 @@ def molecule_lines(
     arguments: argparse.Namespace, reach: tuple[float, float]
 ) -> Iterator[tuple[str, Lines]]:
     """Yield each molecule's name and lines within ``reach`` [cm-1]."""
-    records = read_source(arguments.sources, H2O_FILE)
-    yield "H2O", h2o_lines(records, *reach)
-    yield "CO2", co2_lines(*reach, max(arguments.temperatures))
+    if "H2O" in arguments.molecules:
+        yield "H2O", h2o_lines(read_source(arguments.sources, H2O_FILE), *reach)
+    if "CO2" in arguments.molecules:
+        yield "CO2", co2_lines(*reach, max(arguments.temperatures))
+    if "CO" in arguments.molecules:
+        yield "CO", co_lines(*reach)
 
 
 def collision_induced(
@@ -99,18 +113,23 @@ def collision_induced(
 
 def provenance(arguments: argparse.Namespace) -> str:
     """Where the table comes from, as JSON."""
+    molecules = {
+        "H2O": "HITRAN 2012 (Rothman et al. 2013, JQSRT 130, 4), all isotopologues, from the "
+        f"pyratbay 2.1.2 source distribution, {H2O_FILE}; band strengths complete to about "
+        "1200 K, gaps between strong lines too transparent from about 500 K",
+        "CO2": "APPROXIMATE: lines computed from published constants and band strengths by "
+        "experiments/opacities/co2_lines.py",
+        "CO": "APPROXIMATE: lines computed from published constants and band strengths by "
+        "experiments/opacities/co_lines.py",
+    }
     return json.dumps(
         {
             "script": "experiments/opacities/make_opacities.py",
-            "H2O": "HITRAN 2012 (Rothman et al. 2013, JQSRT 130, 4), all isotopologues, from the "
-            f"pyratbay 2.1.2 source distribution, {H2O_FILE}; band strengths complete to about "
-            "1200 K, gaps between strong lines too transparent from about 500 K",
-            "CO2": "APPROXIMATE: lines computed from published constants and band strengths by "
-            "experiments/opacities/co2_lines.py",
+            **{molecule: molecules[molecule] for molecule in arguments.molecules},
             "partition functions": "TIPS-2021 (Gamache et al. 2021, JQSRT 271, 107713) in "
             "hitran-api",
             "broadening": "85% H2 + 15% He; H2O: Barton et al. 2017 (JQSRT 187, 453), by J; "
-            "CO2: see co2_lines.py",
+            "CO2, CO: see their scripts",
             "CIA": "Borysow tables in pyratbay 2.1.2: " + ", ".join(CIA_FILES.values()),
             "settings": {
                 key: value
@@ -124,6 +143,7 @@ def provenance(arguments: argparse.Namespace) -> str:
 def main() -> None:
     """Make the table."""
     arguments = parse_arguments()
+    cross_section.POINTS_PER_WIDTH = arguments.points_per_width
     start = time.perf_counter()
     short, long = arguments.wavelength
     n_bins = int(np.ceil(arguments.resolution * np.log(long / short)))
