@@ -49,3 +49,25 @@ def test_failure(bulk: pathlib.Path, tmp_path: pathlib.Path) -> None:
     assert told["policy"]["quiet, and missed"] == 0
     assert "truncated_000_narrow" in results["narrow priors"]
     assert (tmp_path / "miss.png").exists()
+
+
+def test_misfit(tmp_path: pathlib.Path) -> None:
+    """Noise 1.7 times the errors is noticed and found; where nothing is wrong nothing is said."""
+    results = run("misfit", tmp_path)
+    control, errors = results["control"], results["errors"]
+    of_fit = {
+        "Misfit",
+        "Reduced chi square of the best draw",
+        "Posterior predictive p-value of chi square",
+        "Residuals of neighbouring channels",
+    }
+    assert of_fit.isdisjoint(control["warnings, plain"])
+    assert of_fit <= set(errors["warnings, plain"])
+    assert of_fit.isdisjoint(errors["warnings, errors inflated"])
+    assert control["misfit, plain"] == [1]
+    assert 1.2 < errors["misfit, plain"][0] < 2.5
+    ((mean, deviation),) = errors["error_factor"]
+    expected = 1.7 / (2 * (147 - 5)) ** 0.5  # of a deviation from that many residuals
+    assert abs(mean - 1.7) < 3 * expected
+    assert 0.7 * expected < deviation < 1.4 * expected  # from 400 effective draws: 4%
+    assert (tmp_path / "biases.png").stat().st_size > 10_000

@@ -7,6 +7,7 @@ import pathlib
 import numpy as np
 
 import floppity_jax as fp
+from experiments.misfit.gradient import TemperatureGradient
 from floppity_jax import config
 from floppity_jax.simulate import simulate
 
@@ -18,29 +19,23 @@ CASES = {
     "absorber": "bands of two gases more, 400 ppm at 3.35 um and 300 ppm at 4.05 um",
     "limbs": "half of the limb at 600 K, half at 1,200 K",
     "errors": "noise 1.7 times the errors",
+    "gradient": "temperature falls by 100 K a decade of pressure, through 900 K at 10 mbar",
 }
+NOISE = 1.7
 NUISANCE = {"error_factor": fp.LogUniform(0.5, 10.0)}
-
-
-def model(
-    observation: fp.Observation, *, cloud: bool = False
-) -> fp.simulators.IsothermalTransmission:
-    """The embedded model on the channels of the demo."""
-    return fp.simulators.IsothermalTransmission.for_observation(
-        observation, star_radius=0.932, cloud=cloud
-    )
 
 
 def spectrum(case: str, observation: fp.Observation, pool: fp.Pool) -> np.ndarray:
     """Noise-free spectrum of a case."""
+    model = TemperatureGradient if case == "gradient" else fp.simulators.IsothermalTransmission
+    simulator = model.for_observation(observation, star_radius=0.932, cloud=case == "cloud")
 
-    def of(cloud: bool = False, **changes: float) -> np.ndarray:
+    def of(**changes: float) -> np.ndarray:
         parameters = {name: np.array([value]) for name, value in {**TRUTH, **changes}.items()}
-        simulator = model(observation, cloud=cloud)
         return simulate(simulator, parameters, observation, pool).spectra[0]
 
     if case == "cloud":
-        return of(cloud=True, log_P_cloud=-3.0)
+        return of(log_P_cloud=-3.0)
     if case == "limbs":
         return (of(T=600.0) + of(T=1200.0)) / 2
     clear = of()
@@ -56,7 +51,7 @@ def retrieval(case: str, seed: int = 0, *, inflate: bool = False) -> fp.Retrieva
     demo = config.load(DEMO).retrieval
     seen = demo.observation
     noise = np.random.default_rng([seed, list(CASES).index(case)]).normal(size=seen.n_channels)
-    factor = 1.7 if case == "errors" else 1.0
+    factor = NOISE if case == "errors" else 1.0
     observation = seen.with_values(spectrum(case, seen, demo.pool) + factor * seen.errors * noise)
     parameters = {**demo.space.entries, **(NUISANCE if inflate else {})}
     steps = [fp.instrument.ErrorFactor("error_factor")] if inflate else []
