@@ -10,6 +10,7 @@ import math
 import multiprocessing
 import os
 import pathlib
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -106,11 +107,22 @@ def units(
     if missing:
         context = multiprocessing.get_context("spawn")  # a fork beside JAX deadlocks
         with concurrent.futures.ProcessPoolExecutor(
-            min(given.workers, len(missing)), context
+            min(given.workers, len(missing)), context, _end_with_parent, (os.getpid(),)
         ) as pool:
             for done in concurrent.futures.as_completed(pool.submit(_do, *job) for job in missing):
                 print(done.result(), flush=True)
     return {name: json.loads(path.read_text()) for _, name, _, path in jobs if path.exists()}
+
+
+def _end_with_parent(parent: int) -> None:
+    """Leave no process behind where the script is killed."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _do(work: Callable[..., Unit], name: str, values: tuple[Any, ...], path: pathlib.Path) -> str:

@@ -46,6 +46,7 @@ def retrieve(
             "flow_quantiles": quantiles(problem, flow.sample(4000)),
             "used": info.used, "change": info.change, "sampler": info.sampler,
             "warnings": warnings(corrected, index),
+            "log_likelihood_best": log_likelihood(problem, corrected.spectra).max(),
         })  # fmt: skip
     return {
         "truth": problem.space.to_theta(truth[None])[0],
@@ -53,8 +54,6 @@ def retrieve(
         "quantiles": quantiles(problem, corrected.sample(4000)),
         "log_evidence": [corrected.log_evidence, corrected.log_evidence_error],
         "log_likelihood_truth": log_likelihood(problem, spectrum[None])[0],
-        "log_likelihood_best": log_likelihood(problem, corrected.spectra).max(),
-        "residual_scan_p": residual_scan(corrected.to_datatree(1000)).p_value,
         "simulator_calls": posterior.record.simulator_calls + draws,
         "spent": posterior.record.seconds,
     }
@@ -67,13 +66,15 @@ def nest(number: int, live_points: int, n_eff: int) -> Unit:
         "nautilus", live_points=live_points, n_eff=n_eff, seed=number, progress=False
     )
     theta = np.stack([tree["posterior"][name].to_numpy()[0] for name in problem.space.names], 1)
-    ranks = rank_all(
-        np.random.default_rng(number), problem.space.to_z(theta), truth,
-        tree["sample_stats"]["log_likelihood"].to_numpy()[0],
-        log_likelihood(problem, spectrum[None])[0],
-    )  # fmt: skip
+    log_l = tree["sample_stats"]["log_likelihood"].to_numpy()[0]
+    log_l_truth = log_likelihood(problem, spectrum[None])[0]
+    rng = np.random.default_rng(number)
+    ranks = rank_all(rng, problem.space.to_z(theta), truth, log_l, log_l_truth)
     return {
+        "truth": problem.space.to_theta(truth[None])[0],
         "nested": ranks._asdict(),
+        "log_likelihood_truth": log_l_truth,
+        "log_likelihood_best": log_l.max(),
         "quantiles": quantiles(problem, theta),
         "log_evidence": [tree.attrs["log_evidence"], tree.attrs["log_evidence_error"]],
         "simulator_calls": tree.attrs["simulator_calls"],
@@ -88,6 +89,7 @@ def warnings(corrected: ImportancePosterior, index: int) -> Unit:
         "misfit": info.misfit, "feature_share": info.feature_share,
         "efficiency": corrected.efficiency, "pareto_k": corrected.pareto_k,
         "chi2_p_value": corrected.chi2_p_value(),
+        "residual_scan_p": residual_scan(corrected.to_datatree(1000)).p_value,
     }  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from floppity_jax.simulate import simulate
 DEMO = pathlib.Path(fp.__file__).parent / "data" / "wasp39b.toml"
 FIREFLY = pathlib.Path(__file__).parents[3] / "shared" / "data" / "wasp39b_prism_firefly.txt"
 STAR_RADIUS = 0.932  # R_sun
+BOUND = 20.7  # R / H: ln of the reference pressure, 10 bar, over that of the highest level, 1e-8
 Priors = dict[str, Any]
 # Table 1. The exponents of its mixing ratios could not be read: 1e-12 to 1e-1 is our choice.
 PRIORS: Priors = {
@@ -31,7 +32,9 @@ def channels() -> fp.Observation:
         return config.load(DEMO).retrieval.observation
     wavelength, depth, errors = np.loadtxt(FIREFLY).T
     edges = (wavelength[1:] + wavelength[:-1]) / 2
-    edges = np.concatenate([[2 * wavelength[0] - edges[0]], edges, [2 * wavelength[-1] - edges[-1]]])
+    edges = np.concatenate(
+        [[2 * wavelength[0] - edges[0]], edges, [2 * wavelength[-1] - edges[-1]]]
+    )
     return fp.Observation(depth, errors, wavelength, np.diff(edges), "FIREFLy", "$(R_p/R_s)^2$")
 
 

@@ -6,9 +6,12 @@ python -m experiments.bulk_coverage.run
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from typing import Any
 
+from experiments.bulk_coverage import figures, results
 from experiments.bulk_coverage.inference import nest, retrieve
-from experiments.common import Unit, parse, units
+from experiments.common import Unit, parse, units, write
 
 SETTINGS = {
     "planets": (100, 4),
@@ -53,12 +56,66 @@ def work(given: argparse.Namespace) -> dict[str, dict[str, Unit]]:
     return found
 
 
+def summary(found: dict[str, dict[str, Unit]], draws: int) -> dict[str, Any]:
+    """Everything in numbers."""
+    told_of: dict[str, Any] = {}
+    for name, runs in found.items():
+        if name == "nested":
+            told_of[name] = {
+                "coverage": results.told(results.of_nested(runs)),
+                "calls": results.spread(r["simulator_calls"] for r in runs.values()),
+                "cpu_seconds": results.spread(r["cpu_seconds"] for r in runs.values()),
+            }
+            continue
+        bound = results.physical(runs)
+        told_of[name] = {
+            kind: [results.told(c) for c in results.by_round(runs, kind, draws)]
+            for kind in ("flow", "corrected")
+        } | {
+            "calls": results.spread(r["simulator_calls"] for r in runs.values()),
+            "cpu_seconds": results.spread(r["cpu_seconds"] for r in runs.values()),
+            "unbound": int((~bound).sum()),
+        }
+        groups = {"bound": bound, "unbound": ~bound}
+        told_of[name]["last, by physics"] = {
+            group: results.told(results.by_round(chosen, "corrected", draws)[-1])
+            for group, rows in groups.items()
+            if (chosen := {k: v for (k, v), row in zip(runs.items(), rows, strict=True) if row})
+        }
+        if "nested" in found and not name.endswith("long"):
+            told_of[name]["beside nested"] = results.beside_nested(runs, found["nested"])
+    return told_of
+
+
+def draw(
+    found: dict[str, dict[str, Unit]], told_of: dict[str, Any], draws: int, output: Path
+) -> None:
+    """All figures."""
+    nested = results.of_nested(found["nested"]) if "nested" in found else None
+    by_kind = {
+        name: {kind: results.by_round(runs, kind, draws) for kind in ("flow", "corrected")}
+        for name, runs in found.items()
+        if name != "nested"
+    }
+    short = {name: kinds for name, kinds in by_kind.items() if not name.endswith("long")}
+    long = {name: kinds for name, kinds in by_kind.items() if name.endswith("long")}
+    figures.coverage(short, nested, output / "coverage.png")
+    if long:
+        figures.rounds(long, output / "rounds.png")
+    if nested is not None:
+        compared = {name: told_of[name]["beside nested"] for name in short}
+        figures.nested(compared, output / "nested.png")
+
+
 def main() -> None:
-    """Run what is missing, and write results and figures."""
+    """Run what is missing, and write results and figures of what is there."""
     given = parse(__doc__, __file__, SETTINGS)
-    found = work(given)
+    found = {name: runs for name, runs in work(given).items() if runs}
     if given.only_units:
         return
+    told_of = summary(found, given.draws)
+    write(given.output / "results.json", told_of)
+    draw(found, told_of, given.draws, given.output)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,58 @@
+"""A planet whose posterior missed, with wide priors, and with narrow ones."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from experiments.bulk_coverage.planets import PRIORS, Priors, planet
+
+WIDE, NARROW = "#D55E00", "#0072B2"
+IN_LOG = ("T", "X_H2O", "X_CO2")
+
+
+def spectra_and_marginals(
+    unit: tuple[Any, ...], wide: pathlib.Path, priors: Priors, path: pathlib.Path
+) -> None:
+    """Above, what either posterior predicts beside the data; below, its marginals and the truth.
+
+    Both are read from the folders of their runs.
+    """
+    number, method, rounds, simulations, draws, narrow = unit
+    figure = plt.figure(figsize=(11, 5.6), layout="constrained")
+    grid = figure.add_gridspec(2, len(PRIORS), height_ratios=(1.3, 1))
+    above = figure.add_subplot(grid[0, :])
+    below = [figure.add_subplot(grid[1, k]) for k in range(len(PRIORS))]
+    for label, place, chosen, colour in (
+        ("wide priors", wide, None, WIDE), ("narrow on radius and log g", narrow, priors, NARROW),
+    ):  # fmt: skip
+        problem, truth, _ = planet(number, method, chosen)
+        posterior = problem.run(
+            rounds, simulations, seed=number, directory=place, resume=True, progress=False
+        )
+        corrected = posterior.importance_sample(draws, seed=rounds - 1)
+        seen = problem.observation
+        rows = corrected.resample(1000, 0)
+        low, high = np.quantile(corrected.spectra[rows], (0.025, 0.975), axis=0)
+        above.fill_between(seen.wavelength, 100 * low, 100 * high, color=colour, alpha=0.6,
+                           lw=0.8, label=f"model, {label}")  # fmt: skip
+        theta = posterior.sample(4000)
+        for axis, name, x in zip(below, problem.space.names, theta.T, strict=True):
+            values = np.log10(x) if name in IN_LOG else x
+            axis.hist(values, 40, density=True, histtype="step", color=colour, lw=1.4)
+    theta = problem.space.to_theta(truth[None])[0]
+    above.errorbar(seen.wavelength, 100 * seen.values, yerr=100 * seen.errors, fmt=".", ms=2,
+                   lw=0.5, color="k", label="data", zorder=0)  # fmt: skip
+    above.set(xlabel="wavelength [um]", ylabel="transit depth [%]", title=f"planet {number}")
+    above.legend(fontsize=8, frameon=False)
+    for axis, (name, prior), value in zip(below, PRIORS.items(), theta, strict=True):
+        unit_of = f" [{prior.unit}]" if prior.unit else ""
+        axis.axvline(np.log10(value) if name in IN_LOG else value, color="k", ls="--", lw=1)
+        axis.set_xlabel(("log10 " if name in IN_LOG else "") + name + unit_of)
+        axis.set_yticks([])
+        axis.set_yscale("log")
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
