@@ -78,10 +78,14 @@ def calls(results: dict[str, Any], path: pathlib.Path) -> None:
         axes[1].plot(*_series(results, method, 2, {1: MANY}), **style)
     axes[0].set(xlabel=f"channels, of {MIDDLE} ppm each", ylabel="simulator calls")
     axes[1].set(xlabel=f"error of each of {MANY} channels [ppm]")
-    axes[1].invert_xaxis()
     for axis in axes:
         axis.set(xscale="log", yscale="log")
         axis.grid(alpha=0.3, which="both")
+    for axis, by in zip(axes, (1, 2), strict=True):
+        values = sorted({int(name.split("_")[by]) for name in results["runs"]})
+        axis.set_xticks(values, [f"{value:,}" for value in values])
+        axis.set_xticks([], minor=True)
+    axes[1].invert_xaxis()
     axes[0].legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=110)
     plt.close(figure)

@@ -16,8 +16,11 @@ from experiments.cost import methods
 
 COSTS = (1e-3, 0.5, 3.0, 30.0)  # of a spectrum [s]
 WORKERS = 12  # of the pool, in the table and the figure
+ENOUGH = 4000  # effective draws
 SAMPLERS = ("nautilus", "ultranest")
 SLOW = {"1ms": (1e-3, 2), "500ms": (0.5, 12)}  # runs through a pool: seconds a spectrum, workers
+
+BESIDE = "_beside_nautilus"
 
 
 def write(found: dict[str, Unit], given: argparse.Namespace) -> None:
@@ -26,8 +29,10 @@ def write(found: dict[str, Unit], given: argparse.Namespace) -> None:
     if floppity.exists():
         found |= {"floppity_150_60": _floppity(floppity)}
     compared = common.units(methods.agreement, _pairs(found, given.runs), given)
-    for name, unit in found.items():
-        unit |= {"agreement": compared[name]} if name in compared else {}
+    for name, agreement in compared.items():
+        found[name.removesuffix(BESIDE)]["agreement"] = agreement
+    for unit in found.values():
+        unit["calls_for_enough"] = calls_for_enough(unit, given.draws)
     overhead = dispatch(found)
     results = {
         "runs": found,
@@ -65,6 +70,13 @@ def break_even(unit: Unit, other: Unit) -> float:
     return max(0.0, (unit["own"] - other["own"]) / fewer) if fewer > 0 else float("nan")
 
 
+def calls_for_enough(unit: Unit, draws: int) -> float:
+    """Calls for `ENOUGH` effective draws; nested sampling has them when it ends, or is at fault."""
+    if "efficiency" not in unit:
+        return unit["calls"]
+    return unit["calls"] - draws + ENOUGH / unit["efficiency"]
+
+
 def dispatch(found: dict[str, Unit]) -> float:
     """Processor time [s] that a call through the pool takes of the main process."""
     pairs = [(found[name], found[_fast(name)]) for name in found if _fast(name) in found]
@@ -90,27 +102,33 @@ def _measured(name: str, found: dict[str, Unit]) -> dict[str, Any]:
 def table(results: dict[str, Any]) -> str:
     """One line a run: what it took, what it would take, and whether it agrees."""
     costs = "".join(f"{cost:>9g} s" for cost in COSTS)
-    lines = [f"{'run':22} calls  own s{costs}     ess  verdict"]
+    lines = [f"{'run':22}   calls  own s{costs}     ess  calls for {ENOUGH}  verdict"]
     for name, unit in results["runs"].items():
         times = results["projected"].get(name)
         walls = "".join(f"{t:11.0f}" for t in times.values()) if times else f"{unit['wall']:44.0f}"
-        verdict = unit.get("agreement", {}).get("verdict", "")
         lines.append(
-            f"{name:22}{unit['calls']:7d}{unit['own']:6.0f}{walls}{unit['ess']:8.0f}  {verdict}"
+            f"{name:22}{unit['calls']:8d}{unit['own']:7.0f}{walls}{unit['ess']:8.0f}"
+            f"{unit['calls_for_enough']:16.0f}  {unit.get('agreement', {}).get('verdict', '')}"
         )
-    for name, seconds in results["break_even"].items():
-        lines.append(f"ours is faster than {name} from {1e3 * seconds:.2f} ms x workers on")
+    for name, at in results["break_even"].items():
+        milliseconds = [f"{1e3 * seconds:.3g}" for seconds in at.values()]
+        lines.append(f"ours is faster than {name} from {milliseconds} ms x workers on")
     return "\n".join(lines)
 
 
-def _break_evens(found: dict[str, Unit]) -> dict[str, float]:
-    """Of ours, by each run of nested sampling on the same case."""
-    return {
-        name: break_even(found[f"ours_{case}"], unit)
-        for name, unit in found.items()
-        for sampler, case in [name.split("_", 1)]
-        if sampler in SAMPLERS and f"ours_{case}" in found
-    }
+def _break_evens(found: dict[str, Unit]) -> dict[str, dict[str, float]]:
+    """Of ours, by each run of nested sampling on the same case: as run, and for enough draws."""
+    break_evens = {}
+    for name, unit in found.items():
+        sampler, case = name.split("_", 1)
+        mine = found.get(f"ours_{case}")
+        if sampler in SAMPLERS and mine and not _slow(name):
+            enough = [u | {"calls": u["calls_for_enough"]} for u in (mine, unit)]
+            break_evens[name] = {
+                "as_run": break_even(mine, unit),
+                "for_enough_draws": break_even(*enough),
+            }
+    return break_evens
 
 
 def _pairs(found: dict[str, Unit], runs: pathlib.Path) -> dict[str, tuple[str, str]]:
@@ -120,7 +138,7 @@ def _pairs(found: dict[str, Unit], runs: pathlib.Path) -> dict[str, tuple[str, s
         method, case = name.split("_", 1)
         reference = f"nautilus_{'_'.join(case.split('_')[:2])}"
         if name != reference and reference in found:
-            pairs[name] = (str(runs / f"{reference}.nc"), str(runs / f"{name}.nc"))
+            pairs[name + BESIDE] = (str(runs / f"{reference}.nc"), str(runs / f"{name}.nc"))
     return pairs
 
 
