@@ -5,11 +5,13 @@ import pathlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 if not (ROOT / "experiments").exists():
     pytest.skip("needs the experiments, which only the repository has", allow_module_level=True)
+sys.path.insert(0, str(ROOT))
 
 
 def run(name: str, output: pathlib.Path, *arguments: str) -> dict:
@@ -71,3 +73,42 @@ def test_misfit(tmp_path: pathlib.Path) -> None:
     assert abs(mean - 1.7) < 3 * expected
     assert 0.7 * expected < deviation < 1.4 * expected  # from 400 effective draws: 4%
     assert (tmp_path / "biases.png").stat().st_size > 10_000
+
+
+def test_cost(tmp_path):
+    """Calls are counted, the pool's time is what it must be, and the evidence is right."""
+    from experiments.cost import problem
+    from experiments.cost.run import SMALL
+    from floppity_jax.simulate import simulate
+
+    found = run("cost", tmp_path)
+    ((name, unit),) = found["runs"].items()
+    assert unit["calls"] == 400 + 400
+    alone = 800 * 1e-3 / 2  # a millisecond each, two at a time: it cannot take less
+    assert found["measured"][name]["simulator_alone"] == pytest.approx(alone)
+    assert unit["parts"]["simulating"] > alone
+    assert sum(unit["parts"].values()) < 1.001 * unit["wall"]
+
+    case = problem.retrieval(*SMALL, 0.0, 1)  # the same evidence by draws from the prior
+    theta = case.space.to_theta(np.random.default_rng(1).normal(size=(4096, 5)))
+    spectra = simulate(
+        case.simulator, case.space.as_mapping(theta), case.observation, case.pool
+    ).spectra
+    log_l = case.measurement.log_likelihood(spectra, theta).sum(axis=1)
+    likelihood = np.exp(log_l - log_l.max())
+    error = likelihood.std() / likelihood.mean() / 4096**0.5
+    log_z, log_z_error = unit["log_evidence"]
+    difference = log_z - log_l.max() - np.log(likelihood.mean())
+    assert abs(difference) < 4 * np.hypot(error, log_z_error) < 0.5
+
+
+def test_where_two_methods_take_as_long():
+    """At the break-even cost the projected times are the same; it is 0 where one always wins."""
+    from experiments.cost.report import break_even, projected
+
+    few, many = {"own": 40.0, "calls": 10_000}, {"own": 13.0, "calls": 100_000}
+    at = break_even(few, many)
+    assert at == pytest.approx(3e-4)
+    assert projected(few, 8 * at, 8, 0.0) == pytest.approx(projected(many, 8 * at, 8, 0.0))
+    assert break_even(few, many | {"own": 50.0}) == 0
+    assert np.isnan(break_even(many, few))
