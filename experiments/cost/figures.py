@@ -53,10 +53,10 @@ def _method(axis: Any, results: dict[str, Any], name: str, colour: str, marker: 
     if unit is None:
         return
     at = np.geomspace(1e-5, 5, 60)
-    axis.plot(at, unit["own"] + unit["calls"] * at, color=colour, lw=1)
+    axis.plot(at, [projected(unit, c, 1) for c in at], color=colour, lw=1)
     cost = np.array(COSTS)
     axis.plot(
-        cost / WORKERS, [projected(unit, c, WORKERS, results["dispatch"]) for c in cost],
+        cost / WORKERS, [projected(unit, c, WORKERS) for c in cost],
         marker, color=colour, mfc="white", ms=5,
     )  # fmt: skip
     spectrum = unit.get("spectrum", 0.0) or 0.0
