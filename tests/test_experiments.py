@@ -112,3 +112,13 @@ def test_where_two_methods_take_as_long():
     assert projected(few, 8 * at, 8, 0.0) == pytest.approx(projected(many, 8 * at, 8, 0.0))
     assert break_even(few, many | {"own": 50.0}) == 0
     assert np.isnan(break_even(many, few))
+
+
+def test_self_consistent(tmp_path: pathlib.Path) -> None:
+    """A hundred models of 20 layers from the prior, which two noise realisations share."""
+    results = run("self_consistent", tmp_path)
+    assert results["calls"] == 100
+    found = results["flows"]
+    assert all(abs(each["error_sigma"]) < 3.5 for each in found.values())
+    assert found["radius"]["minus"] + found["radius"]["plus"] < 0.6 * 0.68 * 1.5  # of the prior's
+    assert results["seconds"]["simulating"] > 0
