@@ -115,7 +115,7 @@ def test_where_two_methods_take_as_long():
 
 
 def test_self_consistent(tmp_path: pathlib.Path) -> None:
-    """A hundred models of 20 layers from the prior, which two noise realisations share."""
+    """A hundred models of 15 layers from the prior, which two noise realisations share."""
     results = run("self_consistent", tmp_path)
     assert results["calls"] == 100
     found = results["flows"]
