@@ -122,3 +122,20 @@ def test_self_consistent(tmp_path: pathlib.Path) -> None:
     assert all(abs(each["error_sigma"]) < 3.5 for each in found.values())
     assert found["radius"]["minus"] + found["radius"]["plus"] < 0.6 * 0.68 * 1.5  # of the prior's
     assert results["seconds"]["simulating"] > 0
+
+
+def test_the_temperature_gradient_of_misfit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a gradient it is the embedded model; with one, high and opaque bands shrink."""
+    from experiments.misfit.cases import TRUTH
+    from experiments.misfit.gradient import TemperatureGradient
+    from floppity_jax.simulators import IsothermalTransmission
+
+    channels = np.array([1.1, 2.7, 4.3]), np.full(3, 0.05)  # a window, H2O, CO2
+    parameters = {name: np.array([value]) for name, value in TRUTH.items()}
+    isothermal = IsothermalTransmission(*channels, star_radius=0.932)(parameters)[0]
+    falling = TemperatureGradient(*channels, star_radius=0.932)(parameters)[0]
+    assert np.ptp(falling - isothermal) > 100e-6
+    assert falling[2] - isothermal[2] < falling[0] - isothermal[0]
+    monkeypatch.setattr(TemperatureGradient, "per_decade", 0.0)
+    none = TemperatureGradient(*channels, star_radius=0.932)(parameters)[0]
+    np.testing.assert_allclose(none, isothermal, rtol=0, atol=0.1e-6)  # 0.1 ppm: float32

@@ -78,22 +78,28 @@ def summary(case: str, found: Mapping[str, Unit]) -> dict[str, Any]:
 
 
 def draw(cases: list[str], found: Mapping[str, Unit], path: pathlib.Path) -> None:
-    """Draw medians less truth, each seed and their mean, in widths of the first case."""
+    """Draw medians less truth, of each seed and their mean, in widths of the first case.
+
+    A method with fewer seeds than the corrected posterior has its mean, and what it is off that on
+    the seeds that they share.
+    """
     unit = np.mean(list(marginals(cases[0], "corrected", found).values()), axis=0)[:, 1]
     figure, axes = plt.subplots(1, len(TRUTH), figsize=(12, 0.9 + 0.85 * len(cases)), sharey=True,
                                 layout="constrained")  # fmt: skip
-    for k, (method, (_, _, colour, marker)) in enumerate(METHODS.items()):
-        for row, case in enumerate(cases):
-            runs = np.array(list(marginals(case, method, found).values()))
-            if not runs.size:
+    for row, case in enumerate(cases):
+        corrected = marginals(case, "corrected", found)
+        for k, (method, (_, _, colour, marker)) in enumerate(METHODS.items()):
+            runs = marginals(case, method, found)
+            if not runs:
                 continue
+            off = np.mean([run - corrected[seed] for seed, run in runs.items()], axis=0)
+            middle, width = (np.mean(list(corrected.values()), axis=0) + off).T / unit
             y = row + 0.18 * (k - 1.5)
-            (middle, width) = (runs / unit[:, None]).mean(axis=0).T
             for i, axis in enumerate(axes):
-                each = runs[:, i, 0] / unit[i]
-                axis.plot(each, np.full(each.size, y), "|", color=colour, ms=5, alpha=0.6)
+                each = [run[i, 0] / unit[i] for run in runs.values()]
+                axis.plot(each, np.full(len(each), y), "|", color=colour, ms=5, alpha=0.6)
                 axis.errorbar(middle[i], y, xerr=width[i], fmt=marker, color=colour, ms=4,
-                              label=method if row == 0 else None)  # fmt: skip
+                              label=method)  # fmt: skip
     for axis, title in zip(axes, TITLES.values(), strict=True):
         axis.axvline(0, color="0.6", lw=0.8, zorder=0)
         axis.set_title(title)
@@ -107,5 +113,7 @@ def draw(cases: list[str], found: Mapping[str, Unit], path: pathlib.Path) -> Non
     axes[0].set_yticks(range(len(cases)), cases)
     axes[0].invert_yaxis()
     axes[2].set_xlabel(f"median less truth, in standard deviations of the {cases[0]} (linear to 3)")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    handles, labels = axes[0].get_legend_handles_labels()
+    once = dict(zip(labels, handles, strict=True))
+    figure.legend(once.values(), once.keys(), loc="outside upper center", ncols=4)
     figure.savefig(path, dpi=110)
