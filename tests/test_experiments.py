@@ -114,6 +114,16 @@ def test_where_two_methods_take_as_long():
     assert np.isnan(break_even(many, few))
 
 
+def test_self_consistent(tmp_path: pathlib.Path) -> None:
+    """A hundred models of 15 layers from the prior, which two noise realisations share."""
+    results = run("self_consistent", tmp_path)
+    assert results["calls"] == 100
+    found = results["flows"]
+    assert all(abs(each["error_sigma"]) < 3.5 for each in found.values())
+    assert found["radius"]["minus"] + found["radius"]["plus"] < 0.6 * 0.68 * 1.5  # of the prior's
+    assert results["seconds"]["simulating"] > 0
+
+
 def test_the_temperature_gradient_of_misfit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a gradient it is the embedded model; with one, high and opaque bands shrink."""
     from experiments.misfit.cases import TRUTH

@@ -20,8 +20,8 @@ SETTINGS = {
     "simulations": (1000, 300),
     "draws": (2000, 300),
     "nested": (25, 0),
-    "live_points": (2000, 200),
-    "n_eff": (4000, 500),
+    "live_points": (1000, 200),
+    "n_eff": (2000, 500),
     "long_planets": (20, 0),
     "long_rounds": (20, 3),
 }

@@ -40,11 +40,12 @@ def check(model: BrownDwarf, p: dict[str, float]) -> dict[str, float]:
     inside = np.interp(model.edges[[0, -1]], model.broad.edges, np.append(0, np.cumsum(broad)))
     return {
         "radiative_levels": float(np.abs(structure.flux[:-1][radiative] - 1).max()),
-        "convective_levels": float((structure.flux[:-1][structure.convective] - 1).max()),
+        "convective_levels": float(structure.flux[:-1][~radiative].max(initial=0) - 1),
         "emergent": float(broad.sum() / (STEFAN_BOLTZMANN * p["T_int"] ** 4) - 1),
         "tables": float(model.emission(structure, p).sum() / np.diff(inside)[0] - 1),
         "atoms": float(np.abs(atoms).max()),
         "least_abundance": float(min(x.min() for x in per_h2.values())),
+        "fully_radiative": bool(radiative.all()),
         "coldest": float(structure.temperature.min()),
         "steps": structure.steps,
         "cpu_seconds": seconds,
@@ -63,6 +64,7 @@ def main() -> None:
         "models": given.models,
         "worst_radiative_level": columns["radiative_levels"].max(),
         "worst_convective_level": columns["convective_levels"].max(),
+        "fully_radiative": columns["fully_radiative"].sum(),
         "worst_emergent": np.abs(columns["emergent"]).max(),
         "tables_rms_and_worst": [columns["tables"].std(), np.abs(columns["tables"]).max()],
         "worst_atoms": columns["atoms"].max(),

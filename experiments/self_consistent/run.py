@@ -19,7 +19,7 @@ from experiments.common import parse, write
 def main() -> None:
     """Write ``results.json`` and the figures."""
     given = parse(__doc__, __file__, {
-        "layers": (50, 20), "realisations": (5, 2), "rounds": (8, 1), "first": (600, 100),
+        "layers": (50, 15), "realisations": (5, 2), "rounds": (8, 1), "first": (600, 100),
         "simulations": (120, 100), "draws": (300, 0), "seed": (0, 0),
     })  # fmt: skip
     import floppity_jax as fp

@@ -101,52 +101,46 @@ def solve(
         source, slope = planck(matrix @ temperature)
         flux = fluxes(depth, source, weights).sum(axis=1) / target
         error = np.abs(flux[:-1] - 1)[~convective].max()
+        was = convective
         if step:
-            changed = _convective(convective, temperature, pressure, ratio, flux,
-                                  release=error < TOLERANCE or step % 3 == 0)  # fmt: skip
-            if error < TOLERANCE and (changed == convective).all():
-                return Structure(temperature, convective, flux, step)
-        else:
-            changed = convective
-        same = (changed == convective).all()
-        convective = changed
+            steep = _steep(temperature, pressure, ratio)
+            # Where radiation carries all of the flux by itself, convection ends. Asked near
+            # equilibrium or now and then only, for far from it the flux says little.
+            enough = (flux[:-1] > 1 + TOLERANCE) & (error < TOLERANCE or step % 3 == 0)
+            convective = (was | steep) & ~(was & enough)
+        settled = (convective == was).all()
+        if step and settled and error < TOLERANCE:
+            return Structure(temperature, convective, flux, step)
         before, residual = residual, _residual(temperature, flux, convective, ratio)
-        if error < NEAR and same and change is not None:
+        if step and settled and error < NEAR:
             # Broyden's update: what the last step did teaches how opacities respond.
             missed = residual - before - jacobian @ change
             jacobian = jacobian + np.outer(missed, change) / (change @ change)
         else:
             jacobian = flux_derivatives(depth, slope, weights)[:-1] @ matrix / target
-            _adiabats(jacobian, convective, ratio)
+            _put_adiabats(jacobian, convective, ratio)
         change = -np.linalg.solve(jacobian, residual)
         change = np.clip(change, -LIMIT * temperature, LIMIT * temperature)
         temperature = temperature + change
     raise NotConverged(f"flux off by {error:.2g} after {steps} steps")
 
 
-def _convective(
-    was: np.ndarray, temperature: np.ndarray, pressure: np.ndarray, ratio: np.ndarray,
-    flux: np.ndarray, *, release: bool,
-) -> np.ndarray:  # fmt: skip
-    """Layers that convect: too steep ones, and those that did and would have to.
-
-    Where radiation carries all the flux by itself, convection ends: near equilibrium only, for far
-    from it the flux says little.
-    """
+def _steep(temperature: np.ndarray, pressure: np.ndarray, ratio: np.ndarray) -> np.ndarray:
+    """Layers that are warmer than the adiabat from the layer above."""
     steep = np.append(False, temperature[1:] > temperature[:-1] * ratio * (1 + 1e-6))
-    steep &= pressure > 10 * pressure[0]  # the top layer shines into space, and is too cold
-    return (was | steep) & ~(was & release & (flux[:-1] > 1 + TOLERANCE))
+    return steep & (pressure > 10 * pressure[0])  # the top shines into space, and is too cold
 
 
 def _residual(
     temperature: np.ndarray, flux: np.ndarray, convective: np.ndarray, ratio: np.ndarray
 ) -> np.ndarray:
+    """What is to be 0, an equation for each layer."""
     above = np.append(temperature[0], temperature[:-1] * ratio)
     return np.where(convective, temperature - above, flux[:-1] - 1)
 
 
-def _adiabats(jacobian: np.ndarray, convective: np.ndarray, ratio: np.ndarray) -> None:
-    """Put the equations of convective layers into the matrix."""
+def _put_adiabats(jacobian: np.ndarray, convective: np.ndarray, ratio: np.ndarray) -> None:
+    """Put the derivatives of convective layers' equations into the matrix."""
     rows = np.flatnonzero(convective)
     jacobian[rows] = 0
     jacobian[rows, rows] = 1
