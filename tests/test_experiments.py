@@ -104,12 +104,14 @@ def test_cost(tmp_path):
 
 def test_where_two_methods_take_as_long():
     """At the break-even cost the projected times are the same; it is 0 where one always wins."""
-    from experiments.cost.report import break_even, projected
+    from experiments.cost.report import DISPATCH, break_even, projected
 
     few, many = {"own": 40.0, "calls": 10_000}, {"own": 13.0, "calls": 100_000}
     at = break_even(few, many)
     assert at == pytest.approx(3e-4)
-    assert projected(few, 8 * at, 8, 0.0) == pytest.approx(projected(many, 8 * at, 8, 0.0))
+    assert projected(few, 8 * (at - DISPATCH), 8) == pytest.approx(
+        projected(many, 8 * (at - DISPATCH), 8)
+    )
     assert break_even(few, many | {"own": 50.0}) == 0
     assert np.isnan(break_even(many, few))
 

@@ -11,7 +11,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from experiments.cost.report import COSTS, WORKERS, projected
+from experiments.cost.report import COSTS, ENOUGH, WORKERS, projected
 
 NAMES = {
     "ours": "floppity_jax", "single": "floppity_jax, one round", "nautilus": "nautilus",
@@ -22,6 +22,8 @@ COLOURS = {
     "floppity": "#CC79A7",
 }  # fmt: skip
 MARKERS = {"ours": "o", "single": "v", "nautilus": "s", "ultranest": "^", "floppity": "D"}
+MORE = f"floppity_jax, {ENOUGH:,} effective draws"
+FAR = 0.5  # sigma that a median is off, beyond which the line is dotted
 MIDDLE, MANY = 60, 150  # ppm, channels
 
 
@@ -30,7 +32,7 @@ def wall(results: dict[str, Any], path: pathlib.Path) -> None:
     runs = results["runs"]
     channels = sorted({int(name.split("_")[1]) for name in runs})
     figure, axes = plt.subplots(
-        1, len(channels), figsize=(3 * len(channels), 3.6), sharey=True, layout="constrained"
+        1, len(channels), figsize=(3 * len(channels), 3.9), sharey=True, layout="constrained"
     )
     for axis, n in zip(axes, channels, strict=True):
         for method, colour in COLOURS.items():
@@ -38,11 +40,15 @@ def wall(results: dict[str, Any], path: pathlib.Path) -> None:
         axis.set(xscale="log", yscale="log", title=f"{n:,} channels")
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("wall time [s]")
-    figure.supxlabel("time of a spectrum / workers [s]")
+    figure.supxlabel(
+        "time of a spectrum / workers [s]    "
+        f"(filled: measured; open: projected, 1 ms, 0.5 s, 3 s, 30 s over {WORKERS} workers)",
+        fontsize=11,
+    )
     handles = {}
     for axis in axes:
         handles |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
-    figure.legend(handles.values(), handles, loc="outside upper center", ncols=5, frameon=False)
+    figure.legend(handles.values(), handles, loc="outside upper center", ncols=3, frameon=False)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -53,10 +59,17 @@ def _method(axis: Any, results: dict[str, Any], name: str, colour: str, marker: 
     if unit is None:
         return
     at = np.geomspace(1e-5, 5, 60)
-    axis.plot(at, unit["own"] + unit["calls"] * at, color=colour, lw=1)
+    agrees = abs(unit.get("agreement", {}).get("shift", 0.0)) < FAR
+    label = NAMES[name.split("_")[0]]
+    if not agrees:
+        label += f", after {len(unit['rounds'])} rounds (wrong)"
+    axis.plot(at, [projected(unit, c, 1) for c in at], "-" if agrees else ":", color=colour, lw=1)
+    if name.startswith("ours"):
+        enough = unit | {"calls": unit["calls_for_enough"]}
+        axis.plot(at, [projected(enough, c, 1) for c in at], "--", color=colour, lw=1, label=MORE)
     cost = np.array(COSTS)
     axis.plot(
-        cost / WORKERS, [projected(unit, c, WORKERS, results["dispatch"]) for c in cost],
+        cost / WORKERS, [projected(unit, c, WORKERS) for c in cost],
         marker, color=colour, mfc="white", ms=5,
     )  # fmt: skip
     spectrum = unit.get("spectrum", 0.0) or 0.0
@@ -66,14 +79,18 @@ def _method(axis: Any, results: dict[str, Any], name: str, colour: str, marker: 
         if slow["run"] == name:
             x.append(slow["cost"] / slow["workers"])
             y.append(slow["wall"])
-    axis.plot(x, y, marker, color=colour, ms=6, label=NAMES[name.split("_")[0]])
+    axis.plot(x, y, marker, color=colour, ms=6, label=label)
 
 
 def calls(results: dict[str, Any], path: pathlib.Path) -> None:
     """Calls by the number of channels, and by the error of each."""
-    figure, axes = plt.subplots(1, 2, figsize=(8, 3.4), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(8, 3.7), sharey=True, layout="constrained")
     for method in ("ours", "nautilus", "ultranest"):
         style = {"color": COLOURS[method], "marker": MARKERS[method]}
+        if method == "ours":
+            for axis, by, fixed in ((axes[0], 1, {2: MIDDLE}), (axes[1], 2, {1: MANY})):
+                x, y = _series(results, method, by, fixed, "calls_for_enough")
+                axis.plot(x, y, "--", **style, mfc="white", label=MORE)
         axes[0].plot(*_series(results, method, 1, {2: MIDDLE}), **style, label=NAMES[method])
         axes[1].plot(*_series(results, method, 2, {1: MANY}), **style)
     axes[0].set(xlabel=f"channels, of {MIDDLE} ppm each", ylabel="simulator calls")
@@ -86,13 +103,14 @@ def calls(results: dict[str, Any], path: pathlib.Path) -> None:
         axis.set_xticks(values, [f"{value:,}" for value in values])
         axis.set_xticks([], minor=True)
     axes[1].invert_xaxis()
-    axes[0].legend(frameon=False, fontsize=8)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=9)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
 
 def _series(
-    results: dict[str, Any], method: str, by: int, fixed: dict[int, int]
+    results: dict[str, Any], method: str, by: int, fixed: dict[int, int], what: str = "calls"
 ) -> tuple[list[int], list[int]]:
     """Calls of a method by one part of the runs' names, where the others are as given."""
     points = []
@@ -100,5 +118,5 @@ def _series(
         parts = name.split("_")
         if len(parts) == 3 and parts[0] == method:
             if all(int(parts[i]) == value for i, value in fixed.items()):
-                points.append((int(parts[by]), unit["calls"]))
+                points.append((int(parts[by]), unit[what]))
     return tuple(map(list, zip(*sorted(points), strict=True))) if points else ([], [])

@@ -98,11 +98,14 @@ def seconds_of_a_spectrum(problem: fp.Retrieval) -> float:
 
 def agreement(reference: str, path: str) -> Unit:
     """Lay a posterior beside nested sampling's: the worst of its marginals, and a verdict."""
-    pair = fp.compare_posteriors(reference, path).pairs[0]
-    marginals = pair.marginals.values()
+    comparison = fp.compare_posteriors(reference, path)
+    pair = comparison.pairs[0]
+    marginals, ours, theirs = pair.marginals.values(), pair.run, comparison.reference
+    known = ours.log_evidence is not None and theirs.log_evidence is not None
     return {
         "shift": max((m.shift for m in marginals), key=abs),
         "width": max((m.width for m in marginals), key=lambda w: abs(w - 1)),
+        "log_evidence": ours.log_evidence - theirs.log_evidence if known else None,
         "log_evidence_sigma": pair.evidence,
         "verdict": pair.verdict,
     }

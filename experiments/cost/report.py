@@ -16,6 +16,7 @@ from experiments.cost import methods
 
 COSTS = (1e-3, 0.5, 3.0, 30.0)  # of a spectrum [s]
 WORKERS = 12  # of the pool, in the table and the figure
+DISPATCH = 8.2e-5  # of a call through the pool, here [s]: cpu_beyond_own in ../faults
 ENOUGH = 4000  # effective draws
 SAMPLERS = ("nautilus", "ultranest")
 SLOW = {"1ms": (1e-3, 2), "500ms": (0.5, 12)}  # runs through a pool: seconds a spectrum, workers
@@ -33,13 +34,11 @@ def write(found: dict[str, Unit], given: argparse.Namespace) -> None:
         found[name.removesuffix(BESIDE)]["agreement"] = agreement
     for unit in found.values():
         unit["calls_for_enough"] = calls_for_enough(unit, given.draws)
-    overhead = dispatch(found)
     results = {
         "runs": found,
-        "dispatch": overhead,
         "measured": {name: _measured(name, found) for name in found if _slow(name)},
         "projected": {
-            name: {f"{cost:g}": projected(unit, cost, WORKERS, overhead) for cost in COSTS}
+            name: {f"{cost:g}": projected(unit, cost, WORKERS) for cost in COSTS}
             for name, unit in found.items()
             if not _slow(name)
         },
@@ -56,9 +55,9 @@ def write(found: dict[str, Unit], given: argparse.Namespace) -> None:
         figures.calls(results, given.output / "calls.png")
 
 
-def projected(unit: Unit, cost: float, workers: int, overhead: float) -> float:
+def projected(unit: Unit, cost: float, workers: int) -> float:
     """Wall time [s] on free cores, for a simulator that takes ``cost`` seconds a spectrum."""
-    return unit["own"] + unit["calls"] * (cost / workers + overhead)
+    return unit["own"] + unit["calls"] * (cost / workers + DISPATCH)
 
 
 def break_even(unit: Unit, other: Unit) -> float:
@@ -77,14 +76,6 @@ def calls_for_enough(unit: Unit, draws: int) -> float:
     return unit["calls"] - draws + ENOUGH / unit["efficiency"]
 
 
-def dispatch(found: dict[str, Unit]) -> float:
-    """Processor time [s] that a call through the pool takes of the main process."""
-    pairs = [(found[name], found[_fast(name)]) for name in found if _fast(name) in found]
-    pairs = [(slow, fast) for slow, fast in pairs if slow is not fast]
-    # The same seed and the same spectra: what the pool's run takes beyond the other's is the pool.
-    return float(np.median([(a["own"] - b["own"]) / a["calls"] for a, b in pairs] or [0.0]))
-
-
 def _measured(name: str, found: dict[str, Unit]) -> dict[str, Any]:
     """What a run through a pool took, beside what is foretold from the one without."""
     unit, fast = found[name], found.get(_fast(name))
@@ -95,7 +86,7 @@ def _measured(name: str, found: dict[str, Unit]) -> dict[str, Any]:
         "workers": workers,
         "wall": unit["wall"],
         "simulator_alone": unit["calls"] * cost / workers,
-        "projected": fast and projected(fast, cost, workers, dispatch(found)),
+        "projected": fast and projected(fast, cost, workers),
     }
 
 
