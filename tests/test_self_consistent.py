@@ -207,6 +207,23 @@ def test_opacities_are_continuous_in_temperature(model):
     assert np.abs(np.diff(np.log(depth), axis=0)).max() < 0.02
 
 
+@pytest.mark.parametrize(
+    ("wavenumber", "strength"),
+    # HITRAN 2012: R(0), P(1) and R(7) of 1-0, R(0) of 2-0.
+    [(2147.0811, None), (2139.4261, None), (2172.7588, 4.46e-19), (4263.8372, None)],
+)
+def test_lines_of_carbon_monoxide_are_where_they_are_seen(wavenumber, strength, monkeypatch):
+    monkeypatch.syspath_prepend(str(ARCIS.parents[1] / "opacities"))
+    from co_lines import co_lines
+
+    lines = co_lines(1800, 4500)
+    main = lines.isotopologue == 1
+    nearest = np.argmin(np.abs(lines.wavenumber[main] - wavenumber))
+    assert lines.wavenumber[main][nearest] == pytest.approx(wavenumber, abs=0.005)
+    if strength:
+        assert lines.strength[main][nearest] == pytest.approx(strength, rel=0.02)
+
+
 def test_a_column_without_equilibrium_is_an_error():
     with pytest.raises(structure.NotConverged, match="flux off by"):
         structure.solve(

@@ -19,8 +19,8 @@ from floppity_jax.report.readings import BAD, readings
 SETTINGS: dict[str, tuple[Any, Any]] = {
     "cases": (list(CASES), ["control", "errors"]),
     "inflated": (list(CASES), ["errors"]),
-    "seeds": (5, 1),
-    "inflated_seeds": (3, 1),
+    "seeds": (3, 1),
+    "inflated_seeds": (1, 1),
     "nested_seeds": (1, 0),
     "rounds": (8, 5),
     "simulations": (500, 300),
