@@ -60,6 +60,8 @@ def parse(
                         help="finished units, found again (runs/FOLDER)")  # fmt: skip
     parser.add_argument("--only-units", action="store_true",
                         help="do units and stop: for further jobs that share --runs")  # fmt: skip
+    parser.add_argument("--no-units", action="store_true",
+                        help="write results and figures of the units that are done")  # fmt: skip
     for name, (full, small) in settings.items():
         kind = type(full[0] if isinstance(full, list) else full)
         parser.add_argument(
@@ -107,7 +109,7 @@ def units(
     folder.mkdir(exist_ok=True)
     jobs = [(work, name, values, folder / f"{name}.json") for name, values in arguments.items()]
     missing = [job for job in jobs if not job[-1].exists()]
-    if missing:
+    if missing and not given.no_units:
         context = multiprocessing.get_context("spawn")  # a fork beside JAX deadlocks
         with concurrent.futures.ProcessPoolExecutor(
             min(given.workers, len(missing)), context, _end_with_parent, (os.getpid(),)
