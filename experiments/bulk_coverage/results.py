@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -76,6 +77,9 @@ def told(calibration: Calibration) -> dict[str, Any]:
     """Coverage with its 95% interval, and the verdict."""
     curves = calibration.coverage(np.array(LEVELS))
     intervals = [clopper_pearson(round(c * calibration.n), calibration.n) for c in curves.density]
+    found = calibration.credibility < 1
+    arrays = {k: getattr(calibration, k)[found]
+              for k in ("truth", "credibility", "pit", "tarp", "ess")}  # fmt: skip
     return {
         "n": calibration.n,
         "coverage": dict(zip(map(str, LEVELS), curves.density, strict=True)),
@@ -84,7 +88,8 @@ def told(calibration: Calibration) -> dict[str, Any]:
         "verdict": calibration.verdict.reading,
         "p_value": calibration.verdict.p_value,
         "median_ess": np.median(calibration.ess),
-        "missed": np.sum(calibration.credibility == 1),
+        "missed": np.sum(~found),
+        "verdict of the others": dataclasses.replace(calibration, **arrays).verdict.reading,
         "few_draws": np.mean(calibration.ess < FEW),
     }
 

@@ -50,8 +50,9 @@ def narrow_priors(number: int) -> Priors:
     for k, (name, width) in enumerate((("radius", 0.1 * theta[3]), ("log_g", 0.3))):
         prior = PRIORS[name]
         value = theta[list(PRIORS).index(name)]
-        low = max(value - offset[k] * width, prior.low)
-        ends[name] = fp.Uniform(low, min(low + width, prior.high), unit=prior.unit)
+        least, most = prior.support
+        low = max(value - offset[k] * width, least)
+        ends[name] = fp.Uniform(low, min(low + width, most), unit=prior.unit)
     return {**PRIORS, **ends}
 
 
