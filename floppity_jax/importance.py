@@ -2,9 +2,14 @@
 
 Draws come in a few stages (AMIS: Cornuet et al. 2012). The first is from the flow with its base
 noise widened; each later one from the flow shifted and stretched so that its mean and covariance
-are those of the draws weighted so far. All draws are weighted by the target over the mixture of all
+are those of the draws weighted so far. Draws are weighted by the target over the mixture of the
 stages, so none is lost, and a stage that was off costs efficiency but not correctness. The first,
 widened stage, which is in that mixture, bounds the weights where the tails of the flow are light.
+
+There are two halves, each with stages of its own that follow the draws of the other. Where a stage
+follows the very draws that it weighs, it is denser at those of large weight, which makes these
+smaller: tails come out too light, and the evidence too low (by 0.7% for 2,000 draws of a normal law
+in five dimensions with an efficiency of 0.9, and more where that is less).
 
 Several flows of one posterior take turns, each with a first stage of its own, as it is: what one of
 them has missed, another brings in, and one that has failed costs its share of the draws.
@@ -22,9 +27,10 @@ from scipy.special import logsumexp
 
 from floppity_jax.density import Density, Whitening
 from floppity_jax.proposals import effective_sample_size, normalised
-from floppity_jax.typing import Float, Key
+from floppity_jax.typing import Float, Int, Key
 
 STAGES = 10
+HALVES = (0, 1)
 # Base noise of the first stage of each flow, and of later ones. A moment matched from few draws, or
 # a flow a little too narrow, leaves tails too light: the largest weights then look heavy-tailed
 # (Pareto k of 0.15 to 0.9 on a linear problem with 1.0 for 1.05; at most 0.15 so), at 2% of the
@@ -81,23 +87,52 @@ def adaptive_draws(
     starts = [start._replace(base_scale=start.base_scale**0.5) for start in (density, *others)]
     key_moments, key_draws = jax.random.split(key)
     references = [start.draw(key_moments, 8192) for start in starts]
-    sizes = [len(part) for part in np.array_split(np.arange(n), min(STAGES + len(others), n))]
-    stages: list[Density] = []
+    n_stages = max(min(STAGES + len(others), n // 2), 1)
+    sizes = [len(part) for part in np.array_split(np.arange(n), n_stages)]
+    stages: tuple[list[Density], list[Density]] = ([], [])
+    half = np.empty(0, int)  # that a draw belongs to
     z = np.empty((0, references[0].shape[1]))
     log_p = log_weights = np.empty(0)
     for stage, size in enumerate(sizes):
         turn = stage % len(starts)
-        proposal, widened = starts[turn], WIDENED[0]
+        proposals, widened = [starts[turn]] * 2, WIDENED[0]
         if stage >= len(starts):
-            proposal, widened = _adapted(proposal, references[turn], z, log_weights), WIDENED[1]
-        stages.append(proposal._replace(base_scale=widened * proposal.base_scale))
-        draws, _ = stages[-1].sample(jax.random.fold_in(key_draws, stage), size)
-        z = np.concatenate([z, draws])
-        log_p = np.concatenate([log_p, log_target(stage, draws)])
-        shares = np.log(np.array(sizes[: stage + 1]) / len(z))
-        log_q = logsumexp([s.log_prob(z) + w for s, w in zip(stages, shares, strict=True)], axis=0)
-        log_weights = log_p - log_q
+            proposals, widened = [
+                _adapted(starts[turn], references[turn], z[half != own], log_weights[half != own])
+                for own in HALVES
+            ], WIDENED[1]  # fmt: skip
+        for own in HALVES[:size]:  # a single draw has one half
+            wide = proposals[own]._replace(base_scale=widened * proposals[own].base_scale)
+            stages[own].append(wide)
+            key = jax.random.fold_in(jax.random.fold_in(key_draws, stage), own)
+            draws, _ = wide.sample(key, _share(size, own))
+            z = np.concatenate([z, draws])
+            half = np.append(half, np.full(len(draws), own))
+        log_p = np.concatenate([log_p, log_target(stage, z[len(log_p) :])])
+        log_weights = log_p - _log_mixture(stages, sizes[: stage + 1], half, z)
     return WeightedDraws(z, log_weights)
+
+
+def _share(size: int, half: int) -> int:
+    """Draws of a stage that fall to a half."""
+    return (size + 1 - half) // 2
+
+
+def _log_mixture(
+    stages: tuple[list[Density], list[Density]],
+    sizes: list[int],
+    half: Int[np.ndarray, " n"],
+    z: Float[np.ndarray, "n d"],
+) -> Float[np.ndarray, " n"]:
+    """Log density of each draw in the mixture of the stages of its half."""
+    log_q = np.empty(len(z))
+    for own in HALVES[: len(z)]:
+        mine = half == own
+        shares = np.array([_share(size, own) for size in sizes]) / mine.sum()
+        log_q[mine] = logsumexp(
+            [s.log_prob(z[mine]) for s in stages[own]], axis=0, b=shares[:, None]
+        )
+    return log_q
 
 
 def _adapted(

@@ -19,6 +19,7 @@ from floppity_jax.diagnostics.uniformity import (
     uniformity,
 )
 from floppity_jax.errors import InvalidInput, NoLikelihoodError, RunDirectoryError, SimulatorError
+from floppity_jax.rounds import Round
 
 NAMES = ("a", "b", "c")
 DESIGN = np.array([[1.0, 0.5, 0.2, 0.0], [0.8, 1.0, -0.3, 0.1], [0.0, 0.4, 1.0, 0.9]])
@@ -298,15 +299,15 @@ def test_calibration_of_a_retrieval(undisturbed):
 def test_a_calibration_goes_on_from_where_it_was_interrupted(tmp_path, monkeypatch, undisturbed):
     whole, _ = undisturbed
     run = fp.Retrieval.run
-    trained = fp.Retrieval._round
+    trained = Round.run
 
-    def interrupted(self, key, tools, state, name, n, take_over):
-        if tools.store.path.name == "unit_001" and name == "round_02":
+    def interrupted(self, key, state, name, n, take_over):
+        if self.store.path.name == "unit_001" and name == "round_02":
             raise KeyboardInterrupt
-        return trained(self, key, tools, state, name, n, take_over)
+        return trained(self, key, state, name, n, take_over)
 
     with monkeypatch.context() as patch:
-        patch.setattr(fp.Retrieval, "_round", interrupted)
+        patch.setattr(Round, "run", interrupted)
         with pytest.raises(KeyboardInterrupt):
             fp.calibrate(retrieval(), 3, directory=tmp_path, **SMALL)
     assert (tmp_path / "unit_001" / "rounds" / "round_01.npz").exists()

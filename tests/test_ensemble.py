@@ -14,6 +14,7 @@ from floppity_jax.diagnostics.comparison import as_datatree
 from floppity_jax.errors import InvalidInput, NoLikelihoodError, RunDirectoryError
 from floppity_jax.measurement import Measurement
 from floppity_jax.priors import ParameterSpace
+from floppity_jax.rounds import Model
 
 N, ROUNDS = 300, 2
 DESIGN = np.array([[1.0, 0.6, 0.1, -0.4, 0.8], [0.2, -0.7, 1.0, 0.5, 0.3]])
@@ -63,9 +64,9 @@ def calls():
         made.append(len(rows))
         return stream(self, theta, rows, **options)
 
-    stream = fp.Retrieval._stream
+    stream = Model.stream
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fp.Retrieval, "_stream", count)
+        patch.setattr(Model, "stream", count)
         yield made
 
 
@@ -140,7 +141,7 @@ def test_an_observation_is_added(tmp_path, calls):
 
 def test_an_interrupted_ensemble_goes_on(folder, ensemble, tmp_path, calls, monkeypatch):
     """Stopped in the second round of its second member, after which 300 simulations were there."""
-    counted = fp.Retrieval._stream
+    counted = Model.stream
     before = sum(calls)
 
     def stop(self, theta, rows, **options):
@@ -148,7 +149,7 @@ def test_an_interrupted_ensemble_goes_on(folder, ensemble, tmp_path, calls, monk
             raise KeyboardInterrupt
         return counted(self, theta, rows, **options)
 
-    monkeypatch.setattr(fp.Retrieval, "_stream", stop)
+    monkeypatch.setattr(Model, "stream", stop)
     with pytest.raises(KeyboardInterrupt):
         _run(tmp_path, (5,), REALISATIONS)
     monkeypatch.undo()

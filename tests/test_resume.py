@@ -15,6 +15,7 @@ import floppity_jax as fp
 from floppity_jax import simulations
 from floppity_jax.errors import RunDirectoryError, SimulatorError
 from floppity_jax.instrument import Offset
+from floppity_jax.rounds import Model
 
 pytestmark = pytest.mark.store
 
@@ -241,9 +242,9 @@ def test_prior_simulations_of_another_run_are_taken_over(tmp_path):
         calls.write_text(f"{len(rows)}")
         return stream(self, theta, rows, **options)
 
-    stream = fp.Retrieval._stream
+    stream = Model.stream
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fp.Retrieval, "_stream", count)
+        patch.setattr(Model, "stream", count)
         run = _retrieval(value=0.5).run(
             1, 200, directory=tmp_path / "run", reuse=tmp_path / "other", progress=False
         )

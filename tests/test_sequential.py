@@ -8,7 +8,7 @@ from processes import Here
 from scipy import stats
 
 import floppity_jax as fp
-from floppity_jax import retrieval, sequential
+from floppity_jax import retrieval, rounds, sequential
 from floppity_jax.density import Density, Whitening, new_flows
 from floppity_jax.flows.config import FlowConfig
 from floppity_jax.measurement import Measurement
@@ -149,14 +149,14 @@ def test_many_rounds_compile_nothing_after_the_second(monkeypatch):
         if event.endswith("backend_compile_duration"):
             compiled.append(details)
 
-    one_round = retrieval.Retrieval._round
+    one_round = rounds.Round.run
 
     def counted(*arguments):
         result = one_round(*arguments)
         after_round.append(len(compiled))
         return result
 
-    monkeypatch.setattr(retrieval.Retrieval, "_round", counted)
+    monkeypatch.setattr(rounds.Round, "run", counted)
     monitoring.register_event_duration_secs_listener(listen)
     try:
         posterior = _retrieval().run(20, 300, seed=0, progress=False)
