@@ -32,7 +32,7 @@ def bulk(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 def test_bulk_coverage(bulk: pathlib.Path) -> None:
     results = json.loads((bulk / "results.json").read_text())["truncated"]
-    assert results["calls"]["least"] == results["calls"]["most"] == 2 * 300 + 300
+    assert results["calls"]["least"] == results["calls"]["most"] == 2 * 300 + 600
     assert [r["n"] for r in results["flow"]] == [3, 3]
     unit = json.loads((bulk / "runs" / "units" / "truncated_001.json").read_text())
     value, error = unit["log_evidence"]

@@ -89,7 +89,9 @@ def told(calibration: Calibration) -> dict[str, Any]:
         "p_value": calibration.verdict.p_value,
         "median_ess": np.median(calibration.ess),
         "missed": np.sum(~found),
-        "verdict of the others": dataclasses.replace(calibration, **arrays).verdict.reading,
+        "verdict of the others": (
+            dataclasses.replace(calibration, **arrays).verdict.reading if found.any() else None
+        ),
         "few_draws": np.mean(calibration.ess < FEW),
     }
 

@@ -18,7 +18,7 @@ SETTINGS = {
     "methods": (["truncated", "apt"], ["truncated"]),
     "rounds": (5, 2),
     "simulations": (1000, 300),
-    "draws": (2000, 300),
+    "draws": (2000, 600),
     "nested": (25, 0),
     "live_points": (1000, 200),
     "n_eff": (2000, 500),

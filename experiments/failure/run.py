@@ -23,7 +23,7 @@ SETTINGS = {
     "methods": (["truncated", "apt"], ["truncated"]),
     "rounds": (5, 2),
     "simulations": (1000, 300),
-    "draws": (2000, 300),
+    "draws": (2000, 600),
     "narrow": (8, 1),
 }
 # What a run says of itself, without the truth: the rule by which each warning fires.
