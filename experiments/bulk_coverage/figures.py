@@ -95,22 +95,27 @@ def nested(compared: Mapping[str, Mapping[str, Any]], path: pathlib.Path) -> Non
     for k, ((method, c), colour, marker) in enumerate(
         zip(compared.items(), (BLUE, ORANGE), ("o", "v"), strict=False)
     ):
-        difference = np.array(c["log_evidence_difference"])
-        axes[0].plot(c["ess"], difference, marker, color=colour, ms=4, label=method)
-        ratios = np.array(c["width_ratio"])
-        for i, ratio in enumerate(ratios.T):
-            x = i + 0.3 * (k - 0.5) + np.linspace(-0.1, 0.1, len(ratio))
+        axes[0].errorbar(
+            c["efficiency"], c["log_evidence_difference"], yerr=c["combined_error"], fmt=marker,
+            color=colour, ms=4, lw=0.8, label=method,
+        )  # fmt: skip
+        for i, ratio in enumerate(np.array(c["width_ratio"]).T):
+            x = i + 0.4 * (k - 0.5) + np.linspace(-0.15, 0.15, len(ratio))
             axes[1].plot(x, ratio, marker, color=colour, ms=3)
         calls = np.array(c["calls"])
-        axes[2].plot(calls[:, 1], calls[:, 0], marker, color=colour, ms=4, label=method)
+        x = np.arange(len(calls)) + 0.2 * k
+        axes[2].plot(x, calls[:, 0], marker, color=colour, ms=4, label=method)
+    axes[2].plot(x, calls[:, 1], "ks", ms=4, label="nautilus")
     axes[0].axhline(0, color=GREY, lw=0.8)
-    axes[0].set(xscale="log", yscale="symlog", xlabel="efficiency of the correction",
-                ylabel="ln Z, ours less nautilus'")  # fmt: skip
     axes[0].set_yscale("symlog", linthresh=0.1)
+    axes[0].set_yticks(ticks := (-1, -0.1, 0, 0.1), [f"{t:g}" for t in ticks])
+    axes[0].set(xscale="log", xlabel="efficiency of the correction")
+    axes[0].set_ylabel("ln Z, ours less nautilus' (linear to 0.1)")
     axes[1].axhline(1, color=GREY, lw=0.8)
-    axes[1].set(yscale="log", ylabel="width of the 68% interval, ours over nautilus'")
+    axes[1].set(ylabel="68% interval, ours over nautilus'", ylim=(0, None))
     axes[1].set_xticks(range(len(PRIORS)), list(PRIORS))
-    axes[2].set(xscale="log", yscale="log", xlabel="calls, nautilus", ylabel="calls, ours")
-    axes[0].legend(fontsize=8, frameon=False)
+    axes[2].set(yscale="log", xlabel="planets, in order", ylabel="calls", ylim=(1e3, 1e5))
+    for axis in axes[::2]:
+        axis.legend(fontsize=8, frameon=False)
     figure.savefig(path, dpi=100)
     plt.close(figure)

@@ -112,7 +112,7 @@ def beside_nested(ours: dict[str, Unit], nested: dict[str, Unit]) -> dict[str, A
     q = np.array([[a["quantiles"], b["quantiles"]] for a, b in pairs])  # (n, 2, d, 3)
     width = q[..., 2] - q[..., 0]
     return {
-        "ess": [run["rounds"][-1]["warnings"]["efficiency"] for run, _ in pairs],
+        "efficiency": [run["rounds"][-1]["warnings"]["efficiency"] for run, _ in pairs],
         "log_evidence_difference": evidence[:, 0, 0] - evidence[:, 1, 0],
         "combined_error": np.hypot(evidence[:, 0, 1], evidence[:, 1, 1]),
         "width_ratio": width[:, 0] / width[:, 1],

@@ -17,18 +17,20 @@ IN_LOG = ("T", "X_H2O", "X_CO2")
 def spectra_and_marginals(
     unit: tuple[Any, ...], wide: pathlib.Path, priors: Priors, path: pathlib.Path
 ) -> None:
-    """Above, what either posterior predicts beside the data; below, its marginals and the truth.
+    """Above, the data less what either posterior predicts; below, its marginals and the truth.
 
     Both are read from the folders of their runs.
     """
     number, method, rounds, simulations, draws, narrow = unit
-    figure = plt.figure(figsize=(11, 5.6), layout="constrained")
-    grid = figure.add_gridspec(2, len(PRIORS), height_ratios=(1.3, 1))
-    above = figure.add_subplot(grid[0, :])
-    below = [figure.add_subplot(grid[1, k]) for k in range(len(PRIORS))]
-    for label, place, chosen, colour in (
-        ("wide priors", wide, None, WIDE), ("narrow on radius and log g", narrow, priors, NARROW),
-    ):  # fmt: skip
+    figure = plt.figure(figsize=(11, 6.4), layout="constrained")
+    grid = figure.add_gridspec(3, len(PRIORS), height_ratios=(1, 1, 1.1))
+    spectrum = figure.add_subplot(grid[0, :])
+    residuals = figure.add_subplot(grid[1, :], sharex=spectrum)
+    below = [figure.add_subplot(grid[2, k]) for k in range(len(PRIORS))]
+    for label, place, chosen, colour, marker in (
+        ("wide priors", wide, None, WIDE, "v"),
+        ("narrow on radius and log g", narrow, priors, NARROW, "o"),
+    ):
         problem, truth, _ = planet(number, method, chosen)
         posterior = problem.run(
             rounds, simulations, seed=number, directory=place, resume=True, progress=False
@@ -36,18 +38,21 @@ def spectra_and_marginals(
         corrected = posterior.importance_sample(draws, seed=rounds - 1)
         seen = problem.observation
         rows = corrected.resample(1000, 0)
-        low, high = np.quantile(corrected.spectra[rows], (0.025, 0.975), axis=0)
-        above.fill_between(seen.wavelength, 100 * low, 100 * high, color=colour, alpha=0.6,
-                           lw=0.8, label=f"model, {label}")  # fmt: skip
+        model = np.median(corrected.spectra[rows], axis=0)
+        residuals.plot(seen.wavelength, (seen.values - model) / seen.errors, marker, ms=3,
+                       color=colour, label=label)  # fmt: skip
         theta = posterior.sample(4000)
         for axis, name, x in zip(below, problem.space.names, theta.T, strict=True):
             values = np.log10(x) if name in IN_LOG else x
             axis.hist(values, 40, density=True, histtype="step", color=colour, lw=1.4)
     theta = problem.space.to_theta(truth[None])[0]
-    above.errorbar(seen.wavelength, 100 * seen.values, yerr=100 * seen.errors, fmt=".", ms=2,
-                   lw=0.5, color="k", label="data", zorder=0)  # fmt: skip
-    above.set(xlabel="wavelength [um]", ylabel="transit depth [%]", title=f"planet {number}")
-    above.legend(fontsize=8, frameon=False)
+    spectrum.errorbar(seen.wavelength, 100 * seen.values, yerr=100 * seen.errors, fmt=".", ms=2,
+                      lw=0.5, color="k")  # fmt: skip
+    spectrum.set(ylabel="transit depth [%]", title=f"planet {number}")
+    spectrum.tick_params(labelbottom=False)
+    residuals.axhline(0, color="0.6", lw=0.8, zorder=0)
+    residuals.set(xlabel="wavelength [um]", ylabel="data less model [errors]")
+    residuals.legend(fontsize=8, frameon=False, ncols=2)
     for axis, (name, prior), value in zip(below, PRIORS.items(), theta, strict=True):
         unit_of = f" [{prior.unit}]" if prior.unit else ""
         axis.axvline(np.log10(value) if name in IN_LOG else value, color="k", ls="--", lw=1)
