@@ -103,9 +103,10 @@ def nested(compared: Mapping[str, Mapping[str, Any]], path: pathlib.Path) -> Non
             x = i + 0.4 * (k - 0.5) + np.linspace(-0.15, 0.15, len(ratio))
             axes[1].plot(x, ratio, marker, color=colour, ms=3)
         calls = np.array(c["calls"])
+        if k == 0:
+            axes[2].plot(calls[:, 1], "ks", ms=4, label="nautilus")
         x = np.arange(len(calls)) + 0.2 * k
         axes[2].plot(x, calls[:, 0], marker, color=colour, ms=4, label=method)
-    axes[2].plot(x, calls[:, 1], "ks", ms=4, label="nautilus")
     axes[0].axhline(0, color=GREY, lw=0.8)
     axes[0].set_yscale("symlog", linthresh=0.1)
     axes[0].set_yticks(ticks := (-1, -0.1, 0, 0.1), [f"{t:g}" for t in ticks])
