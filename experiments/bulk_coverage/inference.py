@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+from collections.abc import Iterable
+from typing import Any
 
 import jax
 import numpy as np
@@ -28,6 +30,7 @@ def retrieve(
 ) -> Unit:  # fmt: skip
     """Ranks of the truth after each round: in the flow, and corrected by ``draws`` calls."""
     problem, truth, spectrum = planet(number, method, priors)
+    theta, log_likelihood = problem.space.to_theta(truth[None]), problem.measurement.log_likelihood
     place = pathlib.Path(runs)
     posterior = problem.run(
         rounds, simulations, seed=number, directory=place, resume=True, progress=False
@@ -40,22 +43,39 @@ def retrieve(
         key = jax.random.fold_in(jax.random.key(number), index)
         flow = dataclasses.replace(posterior, density=density)
         corrected = flow.importance_sample(draws, seed=index)
+        of_draws = log_likelihood(corrected.spectra, corrected.draws).sum(axis=1)
         after.append({
             "flow": rank_flow(key, rng, density, truth, RANKED)._asdict(),
             "corrected": rank_corrected(rng, corrected, truth, spectrum)._asdict(),
             "flow_quantiles": quantiles(problem, flow.sample(4000)),
             "used": info.used, "change": info.change, "sampler": info.sampler,
             "warnings": warnings(corrected, index),
-            "log_likelihood_best": log_likelihood(problem, corrected.spectra).max(),
+            "log_likelihood_best": of_draws.max(),
         })  # fmt: skip
     return {
-        "truth": problem.space.to_theta(truth[None])[0],
+        "truth": theta[0],
         "rounds": after,
         "quantiles": quantiles(problem, corrected.sample(4000)),
         "log_evidence": [corrected.log_evidence, corrected.log_evidence_error],
-        "log_likelihood_truth": log_likelihood(problem, spectrum[None])[0],
+        "log_likelihood_truth": log_likelihood(spectrum[None], theta).sum(),
         "simulator_calls": posterior.record.simulator_calls + draws,
         "spent": posterior.record.seconds,
+    }
+
+
+def retrievals(
+    method: str, numbers: Iterable[int], settings: tuple[int, int, int], runs: pathlib.Path,
+    suffix: str = "",
+) -> dict[str, tuple[Any, ...]]:  # fmt: skip
+    """Arguments of `retrieve` for each planet, by the name of the unit.
+
+    ``settings`` are rounds, simulations and draws. A unit whose name has a suffix goes on in the
+    folder of the one that has none.
+    """
+    names = {f"{method}_{number:03d}": number for number in numbers}
+    return {
+        f"{name}{suffix}": (number, method, *settings, str(runs / name))
+        for name, number in names.items()
     }
 
 
@@ -67,11 +87,12 @@ def nest(number: int, live_points: int, n_eff: int) -> Unit:
     )
     theta = np.stack([tree["posterior"][name].to_numpy()[0] for name in problem.space.names], 1)
     log_l = tree["sample_stats"]["log_likelihood"].to_numpy()[0]
-    log_l_truth = log_likelihood(problem, spectrum[None])[0]
+    true_theta = problem.space.to_theta(truth[None])
+    log_l_truth = float(problem.measurement.log_likelihood(spectrum[None], true_theta).sum())
     rng = np.random.default_rng(number)
     ranks = rank_all(rng, problem.space.to_z(theta), truth, log_l, log_l_truth)
     return {
-        "truth": problem.space.to_theta(truth[None])[0],
+        "truth": true_theta[0],
         "nested": ranks._asdict(),
         "log_likelihood_truth": log_l_truth,
         "log_likelihood_best": log_l.max(),
@@ -91,13 +112,6 @@ def warnings(corrected: ImportancePosterior, index: int) -> Unit:
         "chi2_p_value": corrected.chi2_p_value(),
         "residual_scan_p": residual_scan(corrected.to_datatree(1000)).p_value,
     }  # fmt: skip
-
-
-def log_likelihood(problem: fp.Retrieval, spectra: np.ndarray) -> np.ndarray:
-    """Of noise-free spectra."""
-    observation = problem.observation
-    residuals = (observation.values - spectra) / observation.errors
-    return -0.5 * (residuals**2 + np.log(2 * np.pi * observation.errors**2)).sum(axis=1)
 
 
 def quantiles(problem: fp.Retrieval, theta: np.ndarray) -> np.ndarray:

@@ -77,7 +77,7 @@ def told(calibration: Calibration) -> dict[str, Any]:
     """Coverage with its 95% interval, and the verdict."""
     curves = calibration.coverage(np.array(LEVELS))
     intervals = [clopper_pearson(round(c * calibration.n), calibration.n) for c in curves.density]
-    found = calibration.credibility < 1
+    found, verdict = calibration.credibility < 1, calibration.verdict
     arrays = {k: getattr(calibration, k)[found]
               for k in ("truth", "credibility", "pit", "tarp", "ess")}  # fmt: skip
     return {
@@ -85,8 +85,8 @@ def told(calibration: Calibration) -> dict[str, Any]:
         "coverage": dict(zip(map(str, LEVELS), curves.density, strict=True)),
         "interval": dict(zip(map(str, LEVELS), intervals, strict=True)),
         "tarp": dict(zip(map(str, LEVELS), curves.distance, strict=True)),
-        "verdict": calibration.verdict.reading,
-        "p_value": calibration.verdict.p_value,
+        "verdict": verdict.reading,
+        "p_value": verdict.p_value,
         "median_ess": np.median(calibration.ess),
         "missed": np.sum(~found),
         "verdict of the others": (

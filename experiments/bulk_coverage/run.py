@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.bulk_coverage import figures, results
-from experiments.bulk_coverage.inference import nest, retrieve
+from experiments.bulk_coverage.inference import nest, retrievals, retrieve
 from experiments.common import Unit, parse, units, write
 
 SETTINGS = {
@@ -29,30 +29,21 @@ SETTINGS = {
 
 def work(given: argparse.Namespace) -> dict[str, dict[str, Unit]]:
     """Do what is missing: the methods, nested sampling, and the runs of many rounds."""
-    options = (given.simulations, given.draws)
-    found = {}
-    for method in given.methods:
-        names = {i: f"{method}_{i:03d}" for i in range(given.planets)}
-        found[method] = units(
-            retrieve,
-            {n: (i, method, given.rounds, *options, f"{given.runs}/{n}") for i, n in names.items()},
-            given,
-        )
+    settings = (given.rounds, given.simulations, given.draws)
+    long = (given.long_rounds, *settings[1:])
+    planets, few = range(given.planets), range(given.long_planets)
+    found = {
+        method: units(retrieve, retrievals(method, planets, settings, given.runs), given)
+        for method in given.methods
+    }
     found["nested"] = units(
         nest,
         {f"nested_{i:03d}": (i, given.live_points, given.n_eff) for i in range(given.nested)},
         given,
     )
-    for method in given.methods:  # they go on in the folders of the shorter ones
-        names = {i: f"{method}_{i:03d}" for i in range(given.long_planets)}
-        found[f"{method}, long"] = units(
-            retrieve,
-            {
-                f"{n}_long": (i, method, given.long_rounds, *options, f"{given.runs}/{n}")
-                for i, n in names.items()
-            },
-            given,
-        )
+    for method in given.methods:
+        jobs = retrievals(method, few, long, given.runs, "_long")
+        found[f"{method}, long"] = units(retrieve, jobs, given)
     return found
 
 

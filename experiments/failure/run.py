@@ -6,16 +6,18 @@ python -m experiments.failure.run
 from __future__ import annotations
 
 import argparse
+import pathlib
 from typing import Any
 
 import numpy as np
 
 import floppity_jax as fp
-from experiments.bulk_coverage.inference import retrieve
+from experiments.bulk_coverage.inference import retrievals, retrieve
 from experiments.bulk_coverage.planets import PRIORS, Priors, planet
 from experiments.bulk_coverage.results import FEW, missed
 from experiments.common import Unit, parse, units, write
 from experiments.failure.figure import spectra_and_marginals
+from floppity_jax.familiarity import UNFAMILIAR
 
 SETTINGS = {
     "bulk": ("runs/bulk_coverage", ""),
@@ -31,7 +33,7 @@ WARNINGS = {
     "chi2 of the prediction": lambda w, _: w["chi2_p_value"] < 0.01,
     "window of residuals": lambda w, _: w["residual_scan_p"] < 0.01,
     "no model near": lambda w, _: w["misfit"] > 1,
-    "never seen": lambda w, _: w["feature_share"] < 0.01,
+    "never seen": lambda w, _: w["feature_share"] < UNFAMILIAR,
     "Pareto k": lambda w, _: w["pareto_k"] is None or w["pareto_k"] > 0.7,
     "few effective draws": lambda w, draws: draws * w["efficiency"] < FEW,
 }
@@ -99,9 +101,8 @@ def share(values: Any) -> float:
     return float(np.mean(values)) if values else float("nan")
 
 
-def policy(found: dict[str, Unit], settings: argparse.Namespace) -> dict[str, Any]:
+def policy(all_cases: list[dict[str, Any]], settings: argparse.Namespace) -> dict[str, Any]:
     """Go on until nothing warns: what it costs, and how often it stops at a miss."""
-    all_cases = cases(found, settings.draws)
     stops = {}
     for case in all_cases:
         quiet = not any(case["fired"][w] for w in TOLD)
@@ -125,19 +126,12 @@ def main() -> None:
     """Read or run the bulk's planets, repeat those that missed, and write results and figure."""
     given = parse(__doc__, __file__, SETTINGS)
     bulk = argparse.Namespace(**vars(given))
-    bulk.runs = type(given.runs)(given.bulk) if given.bulk else given.runs
+    bulk.runs = pathlib.Path(given.bulk) if given.bulk else given.runs
     bulk.runs.mkdir(parents=True, exist_ok=True)
     options = (given.rounds, given.simulations, given.draws)
 
-    def named(method: str) -> dict[str, int]:
-        return {f"{method}_{i:03d}": i for i in given.planets}
-
     wide = {
-        method: units(
-            retrieve,
-            {n: (i, method, *options, str(bulk.runs / n)) for n, i in named(method).items()},
-            bulk,
-        )
+        method: units(retrieve, retrievals(method, given.planets, options, bulk.runs), bulk)
         for method in given.methods
     }
     told: dict[str, Any] = {}
@@ -154,7 +148,7 @@ def main() -> None:
                 f"{c['run']}, round {c['round']}"
                 for c in every if c["missed"] and not any(c["fired"].values())
             ],
-            "policy": policy(found, given),
+            "policy": policy(every, given),
         }  # fmt: skip
         for name in told[method]["missed after all"][: given.narrow]:
             number = int(name[-3:])
