@@ -1,7 +1,13 @@
 """Correlated-k: a spectral bin's cross-sections as a function of their rank g in [0, 1]."""
 
 import numpy as np
-from cross_section import cross_section, doppler_width, grid_step, lorentz_widths
+from cross_section import (
+    POINTS_PER_WIDTH,
+    cross_section,
+    doppler_width,
+    grid_step,
+    lorentz_widths,
+)
 from lines import FloatArray, Lines, strengths
 from numpy.typing import NDArray
 
@@ -29,6 +35,7 @@ def k_distribution(
     temperature: float,
     pressures: FloatArray,
     cutoff: float,
+    points_per_width: float = POINTS_PER_WIDTH,
 ) -> FloatArray:
     """Cross-sections at ranks g, shape (n_pressures, n_bins, n_g) [cm2/molecule].
 
@@ -44,6 +51,8 @@ def k_distribution(
         Temperature [K] and pressures [bar].
     cutoff
         Line wings end this far from the centre [cm-1].
+    points_per_width
+        Grid points in the half width of the narrowest line.
     """
     n_bins = len(log_edges) - 1
     bin_width = (log_edges[-1] - log_edges[0]) / n_bins
@@ -59,7 +68,7 @@ def k_distribution(
         local = Lines(*(field[near] for field in lines))
         for i, pressure in enumerate(pressures):
             lorentz = lorentz_widths(local, temperature, pressure)
-            step = grid_step(doppler, lorentz, bin_width)
+            step = grid_step(doppler, lorentz, bin_width, points_per_width=points_per_width)
             per_bin = round(bin_width / step)
             grid = log_edges[first] + step * (np.arange((last - first) * per_bin) + 0.5)
             k = cross_section(grid, local, at_temperature[near], lorentz, doppler, cutoff)

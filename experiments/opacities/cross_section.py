@@ -39,12 +39,18 @@ def voigt(offset: FloatArray, doppler: float, lorentz: FloatArray | float) -> Fl
     return wofz(z).real / (sigma * np.sqrt(2 * np.pi))
 
 
-def grid_step(doppler: float, lorentz: FloatArray, bin_width: float, fewest: int = 64) -> float:
+def grid_step(
+    doppler: float,
+    lorentz: FloatArray,
+    bin_width: float,
+    fewest: int = 64,
+    points_per_width: float = POINTS_PER_WIDTH,
+) -> float:
     """Step in ln(wavenumber) that resolves the narrowest line and divides ``bin_width``."""
     narrow = lorentz.min(initial=np.inf)
     if np.isfinite(narrow):  # Voigt half width: Olivero & Longbothum 1977, JQSRT 17, 233
         narrow = 0.5346 * narrow + np.sqrt(0.2166 * narrow**2 + doppler**2)
-    return bin_width / max(fewest, int(np.ceil(bin_width * POINTS_PER_WIDTH / narrow)))
+    return bin_width / max(fewest, int(np.ceil(bin_width * points_per_width / narrow)))
 
 
 def cross_section(

@@ -10,12 +10,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import cross_section
 import numpy as np
 from cia import bin_cia, read_cia
 from co2_lines import co2_lines
 from co_lines import co_lines
 from correlated_k import encode, g_quadrature, k_distribution
+from cross_section import POINTS_PER_WIDTH
 from h2o_lines import h2o_lines
 from lines import FloatArray, Lines
 
@@ -61,7 +61,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--points-per-width",
         type=float,
-        default=cross_section.POINTS_PER_WIDTH,
+        default=POINTS_PER_WIDTH,
         help="grid points in the half width of the narrowest line; broad bins need fewer",
     )
     parser.add_argument("--cutoff", type=float, default=25.0, help="reach of line wings [cm-1]")
@@ -143,7 +143,6 @@ def provenance(arguments: argparse.Namespace) -> str:
 def main() -> None:
     """Make the table."""
     arguments = parse_arguments()
-    cross_section.POINTS_PER_WIDTH = arguments.points_per_width
     start = time.perf_counter()
     short, long = arguments.wavelength
     n_bins = int(np.ceil(arguments.resolution * np.log(long / short)))
@@ -159,7 +158,14 @@ def main() -> None:
         for temperature in arguments.temperatures:
             k.append(
                 k_distribution(
-                    lines, molecule, log_edges, g, temperature, pressures, arguments.cutoff
+                    lines,
+                    molecule,
+                    log_edges,
+                    g,
+                    temperature,
+                    pressures,
+                    arguments.cutoff,
+                    arguments.points_per_width,
                 )
             )
             print(f"  {temperature:g} K: {time.perf_counter() - start:.0f} s", flush=True)
