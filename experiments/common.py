@@ -147,7 +147,7 @@ def _do(work: Callable[..., Unit], name: str, values: tuple[Any, ...], path: pat
 
 
 def write(path: pathlib.Path, content: Any) -> None:
-    """Write JSON, whole or not at all; floats with six digits."""
+    """Write JSON, whole or not at all; floats with nine digits: ln Z is in the thousands."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(json.dumps(_plain(content), indent=1) + "\n")
     temporary.replace(path)
@@ -162,7 +162,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bool | np.bool_):
         return bool(value)
     if isinstance(value, float | np.floating):
-        return float(f"{value:.6g}") if math.isfinite(value) else None
+        return float(f"{value:.9g}") if math.isfinite(value) else None
     if isinstance(value, np.integer):
         return int(value)
     return value
