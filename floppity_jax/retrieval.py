@@ -109,7 +109,9 @@ class Retrieval:
             self.observation, self.space, Instrument.of(instrument), wanted
         )
         check_names(simulator, self.measurement.simulator_names)
-        if self.flow.embedding in ("mlp", "convolution") and self.problem(1).measured:
+        measured = self.problem(1).measured
+        self.flow = self.flow.for_spectrum(self.observation.n_channels, measured)
+        if measured and self.flow.embedding != "projection":
             raise InvalidInput(
                 "flow.embedding", self.flow.embedding,
                 "must be the projection where there is an instrument, a covariance or log features",

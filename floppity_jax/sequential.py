@@ -23,7 +23,7 @@ from floppity_jax.density import Density, Whitening, log_standard_normal, new_fl
 from floppity_jax.familiarity import MOST_TESTS, Familiarity, familiarity
 from floppity_jax.features import Features, fit_features, observed_input, project, whole_spectra
 from floppity_jax.flows.config import FlowConfig
-from floppity_jax.flows.embedding import start_from_projection
+from floppity_jax.flows.embedding import N_SEEN, start_from_projection
 from floppity_jax.measured_features import fit_measured
 from floppity_jax.measurement import Measurement
 from floppity_jax.mixture import Law, mixture_weights
@@ -75,12 +75,6 @@ class Problem(NamedTuple):
             or observation.covariance is not None
             or not self.measurement.instrument.trivial
         )
-
-    @property
-    def embedding(self) -> str:
-        """What the flow is given of a spectrum, as `FlowConfig` has it."""
-        n_channels = self.measurement.observation.n_channels
-        return "projection" if self.measured else self.flow.embedding_for(n_channels)
 
 
 class Fit(NamedTuple):
@@ -258,6 +252,8 @@ def _fit_features(
 ) -> Features:
     measurement, n_components = problem.measurement, problem.flow.components
     if not problem.measured:
+        if problem.flow.embedding == "mlp":
+            n_components = max(n_components, N_SEEN)
         return fit_features(clean, measurement.observation, n_components)
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     return fit_measured(
@@ -278,13 +274,14 @@ def _start(
     white: Float[np.ndarray, "n d"],
     clean: Float[np.ndarray, "n channels"],
 ) -> tuple[Any, Any, Features]:
-    """Return fresh flows that begin as a linear regression on the projected spectra."""
-    inputs = project(features, clean) * features.scale
-    embedded = problem.embedding != "projection"
-    if embedded:
+    """Return fresh flows that begin as a linear regression on the leading components."""
+    n_components, embedding = problem.flow.components, problem.flow.embedding
+    inputs = project(features, clean)[:, :n_components] * features.scale[:n_components]
+    kernel = np.eye(len(features.scale), n_components)
+    if embedding == "convolution":
         features, kernel = whole_spectra(features, clean)
     graph, parameters = new_flows(key, problem.dim, features.n_inputs, problem.flow)
-    if embedded:
+    if embedding in ("mlp", "convolution"):
         parameters = start_from_projection(parameters, kernel)
     # What tells of the noise has no part in the regression, to begin with.
     inputs = np.pad(inputs, [(0, 0), (0, len(features.energy_scale))])

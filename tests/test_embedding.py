@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
+import floppity_jax as fp
 from floppity_jax.features import fit_features, project, whole_spectra
 from floppity_jax.flows.config import FlowConfig
-from floppity_jax.flows.embedding import N_LEARNED, start_from_projection
+from floppity_jax.flows.embedding import N_LEARNED, N_SEEN, start_from_projection
 from floppity_jax.flows.spline_flow import SplineFlow
 from floppity_jax.observation import Observation
 
@@ -28,11 +29,16 @@ def _new(kind, seed=0):
 def test_training_starts_from_the_projection(kind):
     rng = np.random.default_rng(0)
     spectra = rng.normal(size=(300, 3)) @ rng.normal(size=(3, CHANNELS))
-    projected = fit_features(spectra, Observation(spectra[0], np.ones(CHANNELS)), COMPONENTS)
-    whole, kernel = whole_spectra(projected, spectra)
+    observation = Observation(spectra[0], np.ones(CHANNELS))
+    projected = fit_features(spectra, observation, COMPONENTS)
+    if kind == "mlp":
+        seen = fit_features(spectra, observation, CHANNELS)
+        kernel = np.eye(CHANNELS, COMPONENTS)
+    else:
+        seen, kernel = whole_spectra(projected, spectra)
     graph, parameters = _new(kind)
     flow = nnx.merge(graph, start_from_projection(parameters, kernel))
-    embedded = flow.embed(project(whole, spectra) * whole.scale)
+    embedded = flow.embed(project(seen, spectra) * seen.scale)
     assert embedded.shape == (300, COMPONENTS + N_LEARNED)
     expected = project(projected, spectra) * projected.scale
     np.testing.assert_allclose(embedded[:, :COMPONENTS], expected, atol=1e-4)
@@ -77,9 +83,41 @@ def test_draws_and_densities_go_through_the_embedding(kind):
     assert all(np.all(leaf == 0) for leaf in jax.tree.leaves(gradient["projection"]))
 
 
-def test_automatic_choice_is_the_same_for_channels_and_inputs():
+def test_automatic_choice():
     config = FlowConfig()
-    assert config.embedding_for(1000) == config.embedding_for(16) == "projection"
-    assert config.embedding_for(1001) == "mlp"
-    assert FlowConfig(embedding="convolution").embedding_for(10) == "convolution"
+    assert config.for_spectrum(1000, measured=False).embedding == "projection"
+    assert config.for_spectrum(1001, measured=False).embedding == "mlp"
+    assert config.for_spectrum(1001, measured=True).embedding == "projection"
+    chosen = FlowConfig(embedding="convolution")
+    assert chosen.for_spectrum(10, measured=False) is chosen
     assert SplineFlow(DIM, 16, config, rngs=nnx.Rngs(0)).embedding is None
+
+
+def test_thousands_of_channels(tmp_path):
+    """From the first round to a posterior read back; the network sees 256 components of them."""
+    wavelength = np.linspace(0, 1, 1200)
+
+    @fp.jax_batched
+    def simulator(parameters):
+        return parameters["a"][:, None] + parameters["b"][:, None] * wavelength
+
+    rng = np.random.default_rng(0)
+    seen = fp.Observation(1 + wavelength + rng.normal(size=1200), np.ones(1200))
+    retrieval = fp.Retrieval(
+        simulator,
+        {"a": fp.Uniform(0, 2), "b": fp.Uniform(0, 2)},
+        seen,
+        flow=FlowConfig(transforms=1, width=8, blocks=1, members=2),
+        training=fp.TrainingConfig(max_epochs=3),
+        pool=1,
+    )
+    assert retrieval.flow.embedding == "mlp"
+    posterior = retrieval.run(2, 100, directory=tmp_path / "run", progress=False)
+    assert posterior.density.context.size == N_SEEN
+    # Means of a straight line by least squares, as wide as the posterior of so short a training.
+    design = np.stack([np.ones(1200), wavelength], axis=1)
+    mean, spread = np.linalg.lstsq(design, seen.values)[0], np.linalg.inv(design.T @ design)
+    draws = posterior.sample(4000, seed=0)
+    assert np.all(np.abs(draws.mean(axis=0) - mean) < 2 * np.sqrt(np.diag(spread)))
+    read = retrieval.run(2, 100, directory=tmp_path / "run", resume=True, progress=False)
+    np.testing.assert_array_equal(read.sample(4000, seed=0), draws)

@@ -34,14 +34,14 @@ class FlowConfig:
     width, blocks : int
         Hidden units and residual blocks of each conditioner.
     components : int
-        Principal components of the spectra that the flow is given.
+        Principal components of the spectra that the flow is given straight.
     members : int
         Flows of the ensemble, trained at once and used as an equal mixture.
     embedding : str
         What the flow is given of a spectrum: ``"projection"``, its principal components;
-        ``"mlp"`` or ``"convolution"``, these and what a network trained with the flow makes of
-        the whole spectrum; ``"auto"``, the projection up to 1,000 channels, the mlp beyond (of
-        3,000 channels with shifting lines it made more than the convolution did, and faster).
+        ``"mlp"``, these and what a network trained with the flow makes of the leading 256;
+        ``"convolution"``, these and what a network makes of the channels themselves; ``"auto"``,
+        the projection up to 1,000 channels, the mlp beyond.
     features : str
         How the network looks at data: ``"linear"``, model less observation in units of the errors;
         ``"log"``, the same of their logarithms, for spectra that span orders of magnitude. (The
@@ -76,15 +76,16 @@ class FlowConfig:
                 )  # fmt: skip
         require_positive("flow", settings)
 
-    def embedding_for(self, n_inputs: int) -> str:
-        """Return the embedding in use: that of the configuration, with ``"auto"`` resolved.
+    def for_spectrum(self, n_channels: int, measured: bool) -> FlowConfig:
+        """Return the configuration with ``"auto"`` resolved.
 
-        ``n_inputs`` may be the number of channels or that of the network's inputs: both give the
-        same, since a projection leaves at most as many.
+        ``measured`` data, which are more than a spectrum with the noise of each channel, have the
+        projection.
         """
         if self.embedding != "auto":
-            return self.embedding
-        return "projection" if n_inputs <= MOST_PROJECTED else "mlp"
+            return self
+        projected = measured or n_channels <= MOST_PROJECTED
+        return dataclasses.replace(self, embedding="projection" if projected else "mlp")
 
     @classmethod
     def fast(cls) -> FlowConfig:

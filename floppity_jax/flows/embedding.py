@@ -1,4 +1,4 @@
-"""What the flow sees of a whole spectrum: its principal components and learned features."""
+"""What the flow sees of a long spectrum: its principal components and learned features."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from flax import nnx
 from floppity_jax.flows.conditioner import ResidualNetwork
 from floppity_jax.typing import Array, Float
 
+# Principal components that the residual network sees: beyond them is noise, of which thousands of
+# channels have much to learn by heart and to wait for.
+N_SEEN = 256
 N_LEARNED = 32  # learned features
 WIDTH, BLOCKS = 128, 2  # of the residual network
 # Convolutions of this stride follow on one another until at most so many positions are left.
@@ -27,39 +30,39 @@ class Embedding(nnx.Module):
 
     Parameters
     ----------
-    n_channels
-        Length of the whitened, scaled spectrum.
+    n_inputs
+        Whitened, scaled channels (``"convolution"``), or their principal components (``"mlp"``).
     n_components
-        Outputs of the projection; never more than there are channels.
+        Outputs of the projection; never more than there are inputs.
     kind
         ``"mlp"`` or ``"convolution"``.
     rngs
         Source of the initial weights.
     """
 
-    def __init__(self, n_channels: int, n_components: int, kind: str, *, rngs: nnx.Rngs) -> None:
-        n_components = min(n_components, n_channels)
+    def __init__(self, n_inputs: int, n_components: int, kind: str, *, rngs: nnx.Rngs) -> None:
+        n_components = min(n_components, n_inputs)
         self.n_outputs = n_components + N_LEARNED
-        self.projection = nnx.Linear(n_channels, n_components, use_bias=False, rngs=rngs)
-        self.network: _ResidualSpectrum | Convolution
+        self.projection = nnx.Linear(n_inputs, n_components, use_bias=False, rngs=rngs)
+        self.network: _ResidualComponents | Convolution
         if kind == "mlp":
-            self.network = _ResidualSpectrum(n_channels, rngs=rngs)
+            self.network = _ResidualComponents(n_inputs, rngs=rngs)
         else:
-            self.network = Convolution(n_channels, rngs=rngs)
+            self.network = Convolution(n_inputs, rngs=rngs)
 
     def __call__(self, spectrum: Float[Array, "*batch c"]) -> Float[Array, "*batch f"]:
-        """Return the components, then the learned features."""
+        """Return the leading components, then the learned features."""
         # Kept as it starts: steps of Adam, as large for each of thousands of weights, would spoil
         # it before they better it.
         components = jax.lax.stop_gradient(self.projection(spectrum))
         return jnp.concatenate([components, self.network(spectrum)], axis=-1)
 
 
-class _ResidualSpectrum(ResidualNetwork):
-    """Residual network of a whole spectrum."""
+class _ResidualComponents(ResidualNetwork):
+    """Residual network of principal components."""
 
-    def __init__(self, n_channels: int, *, rngs: nnx.Rngs) -> None:
-        super().__init__(0, n_channels, N_LEARNED, width=WIDTH, blocks=BLOCKS, rngs=rngs)
+    def __init__(self, n_components: int, *, rngs: nnx.Rngs) -> None:
+        super().__init__(0, n_components, N_LEARNED, width=WIDTH, blocks=BLOCKS, rngs=rngs)
 
     def __call__(self, spectrum: Array) -> Array:  # type: ignore[override]
         spectrum = jnp.moveaxis(spectrum, -1, 0)

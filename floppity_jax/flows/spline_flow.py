@@ -31,7 +31,7 @@ class SplineFlow(nnx.Module):
     dim
         Number of parameters.
     n_context
-        Number of features; of channels, where they go through an embedding.
+        Number of features; of inputs of the embedding, where they go through one.
     config
         Size and shape.
     rngs
@@ -40,12 +40,11 @@ class SplineFlow(nnx.Module):
 
     def __init__(self, dim: int, n_context: int, config: FlowConfig, *, rngs: nnx.Rngs) -> None:
         self.dim = dim
-        kind = config.embedding_for(n_context)
         self.embedding: Embedding | None
-        if kind == "projection":
+        if config.embedding not in ("mlp", "convolution"):
             self.embedding = None
         else:
-            self.embedding = Embedding(n_context, config.components, kind, rngs=rngs)
+            self.embedding = Embedding(n_context, config.components, config.embedding, rngs=rngs)
             n_context = self.embedding.n_outputs
         self.location_scale = LocationScale(
             dim, n_context, width=config.width, blocks=config.blocks, rngs=rngs
