@@ -42,7 +42,8 @@ def retrieve(
         rng = np.random.default_rng([number, index])
         key = jax.random.fold_in(jax.random.key(number), index)
         flow = dataclasses.replace(posterior, density=density)
-        corrected = flow.importance_sample(draws, seed=index)
+        # Planets share no draws: chance in them would look like bias of their mean.
+        corrected = flow.importance_sample(draws, seed=1000 * number + index)
         of_draws = log_likelihood(corrected.spectra, corrected.draws).sum(axis=1)
         after.append({
             "flow": rank_flow(key, rng, density, truth, RANKED)._asdict(),
