@@ -64,6 +64,22 @@ def retrieve(
     }
 
 
+def refer(number: int, method: str, rounds: int, simulations: int, draws: int, runs: str) -> Unit:
+    """Go on in the folder of a retrieval: corrected by so many draws that it judges the others."""
+    problem, _, _ = planet(number, method)
+    posterior = problem.run(
+        rounds, simulations, seed=number, directory=pathlib.Path(runs), resume=True, progress=False
+    )
+    corrected = posterior.importance_sample(draws, seed=number)
+    return {
+        "quantiles": quantiles(problem, corrected.sample(10 * draws)),
+        "log_evidence": [corrected.log_evidence, corrected.log_evidence_error],
+        "simulator_calls": corrected.record.simulator_calls,
+        "ess": corrected.ess,
+        "pareto_k": corrected.pareto_k,
+    }
+
+
 def retrievals(
     method: str, numbers: Iterable[int], settings: tuple[int, int, int], runs: pathlib.Path,
     suffix: str = "",

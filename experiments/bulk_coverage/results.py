@@ -101,18 +101,17 @@ def physical(found: dict[str, Unit]) -> np.ndarray:
     return scale_heights(np.array([p["truth"] for p in found.values()])) > BOUND
 
 
-def beside_nested(ours: dict[str, Unit], nested: dict[str, Unit]) -> dict[str, Any]:
+def beside(found: dict[str, Unit], others: dict[str, Unit]) -> dict[str, Any]:
     """Differences of ln Z, medians and widths, planet by planet, and what either took."""
-    pairs = [
-        (run, nested[f"nested_{name[-3:]}"])
-        for name, run in ours.items()
-        if f"nested_{name[-3:]}" in nested
-    ]
+    by_number = {name[-3:]: other for name, other in others.items()}
+    pairs = [(run, by_number[k[-3:]]) for k, run in found.items() if k[-3:] in by_number]
     evidence = np.array([[a["log_evidence"], b["log_evidence"]] for a, b in pairs])
     q = np.array([[a["quantiles"], b["quantiles"]] for a, b in pairs])  # (n, 2, d, 3)
     width = q[..., 2] - q[..., 0]
     return {
-        "efficiency": [run["rounds"][-1]["warnings"]["efficiency"] for run, _ in pairs],
+        "efficiency": [
+            run["rounds"][-1]["warnings"]["efficiency"] for run, _ in pairs if "rounds" in run
+        ],
         "log_evidence_difference": evidence[:, 0, 0] - evidence[:, 1, 0],
         "combined_error": np.hypot(evidence[:, 0, 1], evidence[:, 1, 1]),
         "width_ratio": width[:, 0] / width[:, 1],

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.bulk_coverage import figures, results
-from experiments.bulk_coverage.inference import nest, retrievals, retrieve
+from experiments.bulk_coverage.inference import nest, refer, retrievals, retrieve
 from experiments.common import Unit, parse, units, write
 
 SETTINGS = {
@@ -22,13 +22,14 @@ SETTINGS = {
     "nested": (25, 0),
     "live_points": (1000, 200),
     "n_eff": (2000, 500),
+    "reference_draws": (20_000, 0),
     "long_planets": (20, 0),
     "long_rounds": (20, 3),
 }
 
 
 def work(given: argparse.Namespace) -> dict[str, dict[str, Unit]]:
-    """Do what is missing: the methods, nested sampling, and the runs of many rounds."""
+    """Do what is missing: the methods, nested sampling, references, and runs of many rounds."""
     settings = (given.rounds, given.simulations, given.draws)
     long = (given.long_rounds, *settings[1:])
     planets, few = range(given.planets), range(given.long_planets)
@@ -41,6 +42,12 @@ def work(given: argparse.Namespace) -> dict[str, dict[str, Unit]]:
         {f"nested_{i:03d}": (i, given.live_points, given.n_eff) for i in range(given.nested)},
         given,
     )
+    if given.reference_draws:
+        most = (*settings[:2], given.reference_draws)
+        jobs = retrievals("truncated", range(given.nested), most, given.runs)
+        found["reference"] = units(
+            refer, {f"reference_{name[-3:]}": job for name, job in jobs.items()}, given
+        )
     for method in given.methods:
         jobs = retrievals(method, few, long, given.runs, "_long")
         found[f"{method}, long"] = units(retrieve, jobs, given)
@@ -50,13 +57,17 @@ def work(given: argparse.Namespace) -> dict[str, dict[str, Unit]]:
 def summary(found: dict[str, dict[str, Unit]], draws: int) -> dict[str, Any]:
     """Everything in numbers."""
     told_of: dict[str, Any] = {}
+    others = {f"beside {name}": found[name] for name in ("nested", "reference") if name in found}
     for name, runs in found.items():
+        if name == "reference":
+            told_of[name] = {"ess": results.spread(r["ess"] for r in runs.values())}
+            continue
         if name == "nested":
             told_of[name] = {
                 "coverage": results.told(results.of_nested(runs)),
                 "calls": results.spread(r["simulator_calls"] for r in runs.values()),
                 "cpu_seconds": results.spread(r["cpu_seconds"] for r in runs.values()),
-            }
+            } | {k: results.beside(runs, v) for k, v in others.items() if v is not runs}
             continue
         bound = results.physical(runs)
         told_of[name] = {
@@ -73,8 +84,8 @@ def summary(found: dict[str, dict[str, Unit]], draws: int) -> dict[str, Any]:
             for group, rows in groups.items()
             if (chosen := {k: v for (k, v), row in zip(runs.items(), rows, strict=True) if row})
         }
-        if "nested" in found and not name.endswith("long"):
-            told_of[name]["beside nested"] = results.beside_nested(runs, found["nested"])
+        if not name.endswith("long"):
+            told_of[name] |= {k: results.beside(runs, v) for k, v in others.items()}
     return told_of
 
 
@@ -86,7 +97,7 @@ def draw(
     by_kind = {
         name: {kind: results.by_round(runs, kind, draws) for kind in ("flow", "corrected")}
         for name, runs in found.items()
-        if name != "nested"
+        if name not in ("nested", "reference")
     }
     short = {name: kinds for name, kinds in by_kind.items() if not name.endswith("long")}
     long = {name: kinds for name, kinds in by_kind.items() if name.endswith("long")}
