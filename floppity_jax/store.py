@@ -209,19 +209,19 @@ class RunDirectory:
             return None
         try:
             arrays = read_arrays(path)
-            trouble = "stale" if str(arrays.pop(AFTER, "")) != after else ""
-            reason = "it was computed from something else"
+            if str(arrays.pop(AFTER, "")) == after:
+                return arrays
+            trouble = "stale"
+            # No file by name: what follows from it is stale as well, and Python tells this once.
+            told = (
+                f"files in {path.parent} are set aside as *.stale, and computed again: they were "
+                "computed from something else."
+            )
         except RunDirectoryError as error:
-            trouble, reason = "damaged", str(error)
-        if not trouble:
-            return arrays
-        aside = path.with_name(f"{path.name}.{trouble}")
-        os.replace(path, aside)
-        warnings.warn(
-            f"{path} is set aside as {aside.name}, and computed again: {reason}.",
-            RunDirectoryWarning,
-            stacklevel=4,
-        )
+            trouble = "damaged"
+            told = f"{path} is set aside as {path.name}.damaged, and computed again: {error}."
+        os.replace(path, path.with_name(f"{path.name}.{trouble}"))
+        warnings.warn(told, RunDirectoryWarning, stacklevel=4)
         return None
 
 

@@ -154,7 +154,7 @@ def test_what_follows_from_something_else_is_set_aside(tmp_path):
     run = RunDirectory(tmp_path, SETUP, resume=False)
     run.remember("rounds/x", lambda: {"x": np.zeros(1)}, after="one")
     assert run.remember("rounds/x", dict, after="one")["x"] == 0
-    with pytest.warns(RunDirectoryWarning, match="x.npz.stale.*computed from something else"):
+    with pytest.warns(RunDirectoryWarning, match="stale.*computed from something else"):
         assert run.remember("rounds/x", lambda: {"x": np.ones(1)}, after="two")["x"] == 1
 
 
