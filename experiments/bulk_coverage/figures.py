@@ -109,7 +109,9 @@ def nested(compared: Mapping[str, Mapping[str, Any]], path: pathlib.Path) -> Non
         axes[2].plot(x, calls[:, 0], marker, color=colour, ms=4, label=method)
     axes[0].axhline(0, color=GREY, lw=0.8)
     axes[0].set_yscale("symlog", linthresh=0.1)
-    axes[0].set_yticks(ticks := (-1, -0.1, 0, 0.1), [f"{t:g}" for t in ticks])
+    low, high = axes[0].get_ylim()
+    ticks = [t for t in (-1e4, -100, -1, -0.1, 0, 0.1, 1, 100) if low <= t <= high]
+    axes[0].set_yticks(ticks, [f"{t:g}" for t in ticks])
     axes[0].set(xscale="log", xlabel="efficiency of the correction")
     axes[0].set_ylabel("ln Z, ours less nautilus' (linear to 0.1)")
     axes[1].axhline(1, color=GREY, lw=0.8)
