@@ -109,9 +109,8 @@ class Retrieval:
             self.observation, self.space, Instrument.of(instrument), wanted
         )
         check_names(simulator, self.measurement.simulator_names)
-        measured = self.problem(1).measured
-        self.flow = self.flow.for_spectrum(self.observation.n_channels, measured)
-        if measured and self.flow.embedding != "projection":
+        problem = self.problem(1)
+        if problem.measured and problem.flow.embedding != "projection":
             raise InvalidInput(
                 "flow.embedding", self.flow.embedding,
                 "must be the projection where there is an instrument, a covariance or log features",
@@ -217,7 +216,7 @@ class Retrieval:
         return Posterior(
             measurement=self.measurement,
             density=state.fit.density,
-            flow=self.flow,
+            flow=problem.flow,
             record=record,
             evaluate=functools.partial(model.evaluate, store),
             simulations=weighted,
@@ -225,9 +224,11 @@ class Retrieval:
 
     def problem(self, rows: int) -> sequential.Problem:
         """Return what stays the same from round to round, of ``rows`` simulations in all."""
-        return sequential.Problem(
+        problem = sequential.Problem(
             len(self.space.names), self.measurement, self.flow, self.training, self.method, rows
         )
+        flow = self.flow.for_spectrum(self.observation.n_channels, problem.measured)
+        return problem._replace(flow=flow)
 
     def _weighted(
         self, problem: sequential.Problem, state: sequential.State

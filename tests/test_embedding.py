@@ -111,7 +111,7 @@ def test_thousands_of_channels(tmp_path):
         training=fp.TrainingConfig(max_epochs=3),
         pool=1,
     )
-    assert retrieval.flow.embedding == "mlp"
+    assert retrieval.problem(1).flow.embedding == "mlp"
     posterior = retrieval.run(2, 100, directory=tmp_path / "run", progress=False)
     assert posterior.density.context.size == N_SEEN
     # Means of a straight line by least squares, as wide as the posterior of so short a training.
