@@ -32,9 +32,7 @@ def retrieve(
     problem, truth, spectrum = planet(number, method, priors)
     theta, log_likelihood = problem.space.to_theta(truth[None]), problem.measurement.log_likelihood
     place = pathlib.Path(runs)
-    posterior = problem.run(
-        rounds, simulations, seed=number, directory=place, resume=True, progress=False
-    )
+    posterior = take_up(problem, number, rounds, simulations, place)
     after = []
     for index, info in enumerate(posterior.record.rounds):
         arrays = read_arrays(place / "rounds" / f"round_{index + 1:02d}.npz")
@@ -42,8 +40,7 @@ def retrieve(
         rng = np.random.default_rng([number, index])
         key = jax.random.fold_in(jax.random.key(number), index)
         flow = dataclasses.replace(posterior, density=density)
-        # Planets share no draws: chance in them would look like bias of their mean.
-        corrected = flow.importance_sample(draws, seed=1000 * number + index)
+        corrected = correct(flow, number, index, draws)
         of_draws = log_likelihood(corrected.spectra, corrected.draws).sum(axis=1)
         after.append({
             "flow": rank_flow(key, rng, density, truth, RANKED)._asdict(),
@@ -64,12 +61,27 @@ def retrieve(
     }
 
 
+def take_up(
+    problem: fp.Retrieval, number: int, rounds: int, simulations: int, place: pathlib.Path
+) -> fp.Posterior:
+    """Run a planet's retrieval, or go on with what its folder holds."""
+    return problem.run(
+        rounds, simulations, seed=number, directory=place, resume=True, progress=False
+    )
+
+
+def correct(posterior: fp.Posterior, number: int, index: int, draws: int) -> ImportancePosterior:
+    """Correct a planet's posterior after the round of that index, the first being 0.
+
+    Planets share no draws: chance in them would look like bias of their mean.
+    """
+    return posterior.importance_sample(draws, seed=1000 * number + index)
+
+
 def refer(number: int, method: str, rounds: int, simulations: int, draws: int, runs: str) -> Unit:
     """Go on in the folder of a retrieval: corrected by so many draws that it judges the others."""
     problem, _, _ = planet(number, method)
-    posterior = problem.run(
-        rounds, simulations, seed=number, directory=pathlib.Path(runs), resume=True, progress=False
-    )
+    posterior = take_up(problem, number, rounds, simulations, pathlib.Path(runs))
     corrected = posterior.importance_sample(draws, seed=number)
     return {
         "quantiles": quantiles(problem, corrected.sample(10 * draws)),

@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
+from experiments.bulk_coverage.inference import correct, take_up
 from experiments.bulk_coverage.planets import PRIORS, Priors, planet
 
 WIDE, NARROW = "#D55E00", "#0072B2"
@@ -32,10 +33,8 @@ def spectra_and_marginals(
         ("narrow on radius and log g", narrow, priors, NARROW, "o"),
     ):
         problem, truth, _ = planet(number, method, chosen)
-        posterior = problem.run(
-            rounds, simulations, seed=number, directory=place, resume=True, progress=False
-        )
-        corrected = posterior.importance_sample(draws, seed=rounds - 1)
+        posterior = take_up(problem, number, rounds, simulations, place)
+        corrected = correct(posterior, number, rounds - 1, draws)
         seen = problem.observation
         rows = corrected.resample(1000, 0)
         model = np.median(corrected.spectra[rows], axis=0)
