@@ -54,5 +54,7 @@ def test_eight_devices_train_as_one():
     """In a process of its own: the number of devices is fixed when JAX starts."""
     flags = "--xla_force_host_platform_device_count=8"
     subprocess.run(
-        [sys.executable, "-c", SCRIPT], check=True, env={**os.environ, "XLA_FLAGS": flags}
+        [sys.executable, "-c", SCRIPT],
+        check=True,
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
     )

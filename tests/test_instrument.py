@@ -221,7 +221,9 @@ def test_smooth_noise_is_drawn_in_float32():
         jnp.broadcast_to(kernel, (n, n, n)),
     )
     normal = iter([nothing, jnp.eye(n, dtype=jnp.float32)])  # the noise of row i is column i
-    columns = draw_noise(jnp, prediction, jnp.ones(n), lambda size: next(normal))
+    with jax.default_matmul_precision("highest"):  # as DrawMeasured has it
+        columns = draw_noise(jnp, prediction, jnp.ones(n), lambda size: next(normal))
+    columns = np.asarray(columns)
     np.testing.assert_allclose(columns.T @ columns, kernel, atol=2 * JITTER * n)
 
 
@@ -588,7 +590,8 @@ def test_the_network_sees_the_same_on_host_and_device():
         unit = measurement.prepared.unit
         host = context_of(np, features, noisy)
         device = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), in_unit(features, unit))
-        found = context_of(jnp, device, jnp.asarray(noisy / unit, float))
+        with jax.default_matmul_precision("highest"):  # as DrawMeasured has it
+            found = context_of(jnp, device, jnp.asarray(noisy / unit, float))
         np.testing.assert_allclose(found, host, atol=2e-3)
         used = features.scale > 0
         np.testing.assert_allclose(host[:, :4][:, used].std(axis=0), 1, atol=1e-6)
