@@ -48,6 +48,19 @@ def test_density_integrates_to_one_on_a_grid(base_scale, transform):
     assert mass == pytest.approx(1, abs=2e-3)
 
 
+@pytest.mark.parametrize("embedding", ["projection", "mlp", "convolution"])
+@each_kind
+def test_products_are_in_full_precision(transform, embedding):
+    """Else a GPU rounds them to three digits, each way otherwise: no CPU would show it."""
+    config = FlowConfig(transform=transform, embedding=embedding)
+    flow = SplineFlow(3, N_CONTEXT, config, rngs=nnx.Rngs(0))
+    rows = jnp.zeros((5, 3)), jnp.zeros((5, N_CONTEXT))
+    for way in (flow.to_base, flow.from_base):
+        text = str(jax.make_jaxpr(jax.grad(lambda *both, way=way: way(*both)[1].sum(), 1))(*rows))
+        assert text.count("dot_general[") > 10
+        assert text.count("Precision.HIGHEST") == 2 * text.count("dot_general[")
+
+
 @each_kind
 @pytest.mark.parametrize("dim", [1, 2, 3, 4, 5, 6])
 def test_round_trip_and_jacobian(dim, transform):
