@@ -214,7 +214,9 @@ def _jit(simulator: Callable[..., Any]) -> Callable[..., Any]:
     """Compiled simulator: the same object is compiled once, whoever asks."""
     import jax
 
-    return jax.jit(lambda parameters: simulator(parameters))
+    # GPUs round float32 products to three digits by default: often more than the errors.
+    full_precision = jax.default_matmul_precision("highest")
+    return jax.jit(full_precision(lambda parameters: simulator(parameters)))
 
 
 def _finished(

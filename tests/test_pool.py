@@ -5,6 +5,7 @@ import multiprocessing
 import re
 import sys
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -101,6 +102,21 @@ def test_a_failed_batch_costs_the_row_that_fails(pool):
     result = simulate(simulator, parameters, OBSERVATION, pool)
     assert list(result.failures) == [6]
     np.testing.assert_array_equal(np.delete(result.spectra, 6, axis=0), np.tile(GRID, (7, 1)))
+
+
+def test_products_on_the_device_are_in_full_precision(pool):
+    """Else a GPU rounds those of a user's simulator to three digits, unseen on any CPU."""
+    seen = []
+
+    @jax_batched
+    def simulator(p):
+        seen.append(jax.config.jax_default_matmul_precision)
+        return on_device(p)
+
+    simulate(simulator, _parameters(3), OBSERVATION, pool)
+    assert seen
+    assert set(seen) == {"highest"}
+    assert jax.config.jax_default_matmul_precision is None
 
 
 def test_not_finite_on_the_device_costs_its_row_only(pool):

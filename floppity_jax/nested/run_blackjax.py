@@ -115,6 +115,7 @@ def _traced(problem: Problem) -> Callable[[Float[Array, " d"]], Float[Array, ""]
     values = jnp.asarray(measurement.observation.values / unit, float)
     parameters = _parameters(problem)
 
+    @jax.default_matmul_precision("highest")  # as everywhere that a simulator is compiled
     def batch(z: Float[Array, "n d"]) -> Float[Array, " n"]:
         columns = parameters(z)
         spectra = problem.simulator({name: columns[name] for name in measurement.simulator_names})

@@ -60,6 +60,9 @@ def batched(simulator: Any = None, *, size: int = BATCH) -> Any:
 def jax_batched(simulator: _Simulator) -> _Simulator:
     """Mark a `batched` simulator that JAX can trace: it runs on the device, past the pool.
 
+    Products of matrices are computed in full precision there, but for those that are given another
+    by their own ``precision=``: GPUs round to three digits by default.
+
     Parameters
     ----------
     simulator
