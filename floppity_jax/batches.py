@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from floppity_jax.compilation import full_precision
 from floppity_jax.features import Features, context_of, in_unit, project
 from floppity_jax.instrument.model import Prepared
 from floppity_jax.measurement import ROWS, Measurement
@@ -147,8 +148,7 @@ class DrawMeasured:
 
     prepared: Prepared
 
-    # GPUs round float32 products by default: spectra are many errors high, and so would theirs be.
-    @jax.default_matmul_precision("highest")
+    @full_precision
     def __call__(self, key: Key, rows: Any, picked: Int[Array, " batch"]) -> tuple[Array, Array]:
         """Return whitened parameters of `MeasuredRows`, and inputs of the flow."""
         key_version, key_noise = jax.random.split(key)

@@ -1,4 +1,4 @@
-"""JAX's persistent compilation cache, kept in the user's cache folder."""
+"""How JAX is told to compile: in full precision, and once for all processes of a user."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import os
 import pathlib
 
 import jax
+
+# Decorates what is traced. GPUs round float32 products of matrices to three digits by default:
+# spectra are many errors high, and so would their rounding be; and a flow's ways to the base and
+# back would not be each other's inverse, so that draws would not have the density they came from.
+full_precision = jax.default_matmul_precision("highest")
 
 
 def use_cache() -> None:

@@ -214,8 +214,8 @@ def _jit(simulator: Callable[..., Any]) -> Callable[..., Any]:
     """Compiled simulator: the same object is compiled once, whoever asks."""
     import jax
 
-    # GPUs round float32 products to three digits by default: often more than the errors.
-    full_precision = jax.default_matmul_precision("highest")
+    from floppity_jax.compilation import full_precision
+
     return jax.jit(full_precision(lambda parameters: simulator(parameters)))
 
 

@@ -23,7 +23,7 @@ import jax
 import numpy as np
 
 import floppity_jax as fp
-from experiments.common import PLATFORMS
+from experiments.common import PLATFORMS, write
 from experiments.cost.problem import PRIORS, retrieval
 from floppity_jax.simulate import simulate
 
@@ -172,10 +172,9 @@ def main() -> None:
         if "gpu" in result and "cpu" in result:
             sides = result["gpu"], result["cpu"]
             result["gpu beside cpu"] = compare(*sides, folder, options.cases)
-    text = json.dumps(result, indent=1)
-    print(text)
+    print(json.dumps(result, indent=1))
     if options.output:
-        options.output.write_text(text + "\n")
+        write(options.output, result)
     return None
 
 

@@ -13,15 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from floppity_jax.compilation import full_precision
 from floppity_jax.flows.conditioner import LocationScale
 from floppity_jax.flows.config import FlowConfig
 from floppity_jax.flows.embedding import Embedding
 from floppity_jax.flows.transforms import SplineAutoregressive, SplineCoupling
 from floppity_jax.typing import Array, Float, Key
-
-# GPUs round float32 products by default, to three digits: the way to the base and the way back
-# would not be each other's inverse, and a draw would not have the density it was drawn from.
-_FULL_PRECISION = jax.default_matmul_precision("highest")
 
 
 class SplineFlow(nnx.Module):
@@ -68,7 +65,7 @@ class SplineFlow(nnx.Module):
         self.layers = make_stack(rngs)
         self.orders = orders(dim, config.transforms)
 
-    @_FULL_PRECISION
+    @full_precision
     def embed(self, context: Float[Array, "*batch c"]) -> Float[Array, "*batch f"]:
         """Return what the transforms are given of a context; without an embedding, all of it."""
         return context if self.embedding is None else self.embedding(context)
@@ -84,7 +81,7 @@ class SplineFlow(nnx.Module):
         u, log_det = self.to_base(z, context)
         return log_det + _log_normal(u / base_scale) - self.dim * jnp.log(base_scale)
 
-    @_FULL_PRECISION
+    @full_precision
     def to_base(self, z: Array, context: Array) -> tuple[Array, Array]:
         """Return base coordinates of ``z`` and the log determinant."""
         ndim = max(z.ndim, context.ndim)
@@ -106,7 +103,7 @@ class SplineFlow(nnx.Module):
         (u, log_det), _ = jax.lax.scan(step, (u.reshape(self.dim, -1), log_det.ravel()), layers)
         return jnp.moveaxis(u.reshape(self.dim, *batch), 0, -1), log_det.reshape(batch)
 
-    @_FULL_PRECISION
+    @full_precision
     def from_base(self, u: Array, context: Array) -> tuple[Array, Array]:
         """Return parameters at base coordinates ``u`` and the log determinant of that direction."""
         graph, weights = nnx.split(self.layers)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import special
 
+from floppity_jax.compilation import full_precision
 from floppity_jax.errors import FloppityError, InvalidInput
 from floppity_jax.nested.problem import FAILED, Problem
 from floppity_jax.nested.sampler import Outcome, Sampler, Settings
@@ -115,7 +116,7 @@ def _traced(problem: Problem) -> Callable[[Float[Array, " d"]], Float[Array, ""]
     values = jnp.asarray(measurement.observation.values / unit, float)
     parameters = _parameters(problem)
 
-    @jax.default_matmul_precision("highest")  # as everywhere that a simulator is compiled
+    @full_precision
     def batch(z: Float[Array, "n d"]) -> Float[Array, " n"]:
         columns = parameters(z)
         spectra = problem.simulator({name: columns[name] for name in measurement.simulator_names})
