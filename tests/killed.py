@@ -26,7 +26,7 @@ GRID = np.linspace(-1, 1, 6)
 
 def line(p):
     with open(CALLS, "a") as file:
-        file.write(f"{os.getpid()} {p['a']!r}\n")
+        file.write(f"{os.getpid()} {p['a']!r},{p['b']!r}\n")
     if p["a"] > 1.8:
         raise ValueError("too steep")
     if WHERE == "wait" and not 0 < p["b"] < 0.5:
