@@ -5,6 +5,7 @@ import multiprocessing
 import re
 import sys
 
+import cloudpickle
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -85,9 +86,10 @@ def test_a_failed_model_costs_its_row_only(pool):
 
     result = simulate(simulator, parameters, OBSERVATION, pool)
     assert sorted(result.failures) == [1, 3]
-    # Of a function that travels as code, cloudpickle names the file or, from 3.1.3 on, does not.
-    where = r"\((test_pool\.py, )?line \d+\)"
-    assert re.fullmatch(rf"ValueError: negative temperature {where}", result.failures[1])
+    # cloudpickle before 3.1.3 keeps the name of the file of a function that travels as code.
+    named = cloudpickle.loads(cloudpickle.dumps(simulator)).__code__.co_filename == __file__
+    where = r"test_pool\.py, line \d+" if named else r"line \d+"
+    assert re.fullmatch(rf"ValueError: negative temperature \({where}\)", result.failures[1])
     assert result.failures[3] == "the spectrum holds numbers that are not finite"
     assert np.isnan(result.spectra[[1, 3]]).all()
     np.testing.assert_array_equal(result.spectra[[0, 2, 4]], np.outer([1, 2, 3], GRID))
