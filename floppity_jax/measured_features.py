@@ -62,7 +62,7 @@ def fit_measured(
         whitener = np.linalg.inv(root) / scale
     if log:
         bend = 2 * errors
-        slope = 1 / np.hypot(1, reference / bend)
+        slope = 1 / np.hypot(1, nearest(clean / bend, reference / bend))
         reference, error = bend * np.arcsinh(reference / bend), errors * slope
         whitener = whitener / slope if whitener.size else whitener
     n_components = min(n_components, observation.n_channels)
@@ -104,6 +104,18 @@ def fit_measured(
     # Where the projection leaves nothing out, what is left is rounding.
     scale = np.divide(1, spread, out=np.zeros_like(spread), where=spread > LEAST_SPREAD)
     return features._replace(energy_mean=found.mean(axis=0), energy_scale=scale)
+
+
+def nearest(
+    clean: Float[np.ndarray, "n channels"], observed: Float[np.ndarray, " channels"]
+) -> Float[np.ndarray, " channels"]:
+    """Return the simulation without noise that is nearest to the observation in logarithms.
+
+    It gives the slope of the logarithm, and so the weight of each channel. Slopes at the
+    observation itself would weigh most the channels whose noise happened to be positive.
+    """
+    distance = ((np.arcsinh(clean) - np.arcsinh(observed)) ** 2).sum(axis=1)
+    return clean[distance.argmin()]
 
 
 def noise_filters(

@@ -605,6 +605,27 @@ def test_the_network_sees_the_same_on_host_and_device():
     np.testing.assert_allclose(context, context_of(np, features, clean), atol=2e-3)
 
 
+def test_logarithms_are_weighed_without_regard_to_the_noise():
+    """Were slopes those of the observation, channels of positive noise would count most.
+
+    The weights are those of the one simulation that is near, whatever the noise.
+    """
+    clean = np.geomspace(1, 100, 8)[:, None] * np.linspace(1.0, 2.0, CHANNELS)
+    rng = np.random.default_rng(0)
+    errors = np.full(CHANNELS, 2.0)
+    found = []
+    for _ in range(2):
+        noisy = clean + errors * rng.normal(size=clean.shape)
+        observation = fp.Observation(clean[3] + errors * rng.normal(size=CHANNELS), errors)
+        features = fit_measured(clean, noisy, observation, 2, log=True, energies=False)
+        found.append(features.error)
+    np.testing.assert_array_equal(*found)
+    # What an error becomes, by finite differences.
+    bend = features.bend
+    step = bend * (np.arcsinh((clean[3] + 1e-5) / bend) - np.arcsinh((clean[3] - 1e-5) / bend))
+    np.testing.assert_allclose(features.error, errors * step / 2e-5, rtol=1e-8)
+
+
 @fp.jax_batched
 def jax_line(parameters):
     return parameters["a"][:, None] + parameters["b"][:, None] * jnp.asarray(X)
