@@ -53,7 +53,7 @@ def forward(
     """
     inside = jnp.abs(x) < bound
     x_safe = jnp.where(inside, x, 0.0)
-    b = _find_bin(x_safe, *_knots(parameters, bound), by_height=False)
+    b = _find_bin(x_safe, parameters, bound, by_height=False)
     position = (x_safe - b.x) / b.width
     y, log_slope = _evaluate(position, b)
     return jnp.where(inside, y, x), jnp.where(inside, log_slope, 0.0)
@@ -65,7 +65,7 @@ def inverse(
     """Return ``x`` with ``f(x) = y`` and ``ln dx/dy`` (Durkan et al. 2019, Eqs. 6 to 8)."""
     inside = jnp.abs(y) < bound
     y_safe = jnp.where(inside, y, 0.0)
-    b = _find_bin(y_safe, *_knots(parameters, bound), by_height=True)
+    b = _find_bin(y_safe, parameters, bound, by_height=True)
     secant = b.height / b.width
     rise = (y_safe - b.y) / b.height
     curvature = b.slope_right + b.slope_left - 2 * secant
@@ -82,42 +82,41 @@ def inverse(
     )
 
 
-def _knots(parameters: Array, bound: float) -> tuple[Array, Array, Array]:
-    """Left knots and sizes of the bins in x and in y, and slopes, bins leading."""
+def _find_bin(value: Array, parameters: Array, bound: float, *, by_height: bool) -> _Bin:
+    """Pick the bin that holds ``value`` by sums over one-hot masks: no gather, no scatter.
+
+    What can be done once a scalar, rather than once a bin, is done on what was picked: the
+    division by the sum of a softmax, and the softplus of the slopes.
+    """
     bins = (parameters.shape[0] + 1) // 3
+    free = 1 - MIN_BIN * bins  # the share of the interval that is shared out
+    unconstrained = parameters[: 2 * bins].reshape(2, bins, *value.shape)  # widths, heights
+    highest = jax.lax.stop_gradient(unconstrained.max(axis=1, keepdims=True))
+    sizes = jnp.exp(unconstrained - highest)
+    totals = sizes.sum(axis=1)
 
-    def sizes(unconstrained: Array) -> Array:
-        share = jax.nn.softmax(unconstrained, axis=0)
-        return 2 * bound * (MIN_BIN + (1 - MIN_BIN * bins) * share)
-
-    slopes = MIN_SLOPE + jax.nn.softplus(parameters[2 * bins :] + _SLOPE_OFFSET)
-    return sizes(parameters[:bins]), sizes(parameters[bins : 2 * bins]), slopes
-
-
-def _find_bin(
-    value: Array, widths: Array, heights: Array, slopes: Array, *, by_height: bool
-) -> _Bin:
-    """Pick the bin that holds ``value`` by a sum over a one-hot mask: no gather, no scatter."""
-    sizes = heights if by_height else widths
-    bound = jnp.sum(sizes, axis=0, keepdims=True) / 2
-    right = jnp.cumsum(sizes[:-1], axis=0) - bound
-    beyond = value >= jax.lax.stop_gradient(right)
+    searched, total = jax.lax.stop_gradient((sizes[int(by_height)], totals[int(by_height)]))
+    number = jnp.arange(1, bins).reshape(-1, *[1] * value.ndim)
+    right = free * jnp.cumsum(searched[:-1], axis=0) + MIN_BIN * number * total
+    beyond = jax.lax.stop_gradient(value / (2 * bound) + 0.5) * total >= right
     yes, no = jnp.ones_like(beyond[:1]), jnp.zeros_like(beyond[:1])
-    here = jnp.concatenate([yes, beyond]) & ~jnp.concatenate([beyond, no])
     before = jnp.concatenate([beyond, no])
-    ends = jnp.ones_like(slopes[:1])
+    here = jnp.concatenate([yes, beyond]) & ~before
 
     def pick(mask: Array, values: Array) -> Array:
-        return jnp.sum(jnp.where(mask, values, 0.0), axis=0)
+        return jnp.sum(jnp.where(mask, values, 0.0), axis=-value.ndim - 1)
 
-    return _Bin(
-        pick(before, widths) - bound[0],
-        pick(before, heights) - bound[0],
-        pick(here, widths),
-        pick(here, heights),
-        pick(here, jnp.concatenate([ends, slopes])),
-        pick(here, jnp.concatenate([slopes, ends])),
+    (x, y), (width, height) = (
+        2 * bound * (MIN_BIN * count + free * pick(mask, sizes) / totals)
+        for mask, count in ((before, beyond.sum(axis=0)), (here, 1))
     )
+    inner = parameters[2 * bins :]
+    ends = jnp.zeros_like(inner[:1])  # slope 1, as in the tails
+    left, right = (
+        MIN_SLOPE + jax.nn.softplus(pick(here, jnp.concatenate(slopes)) + _SLOPE_OFFSET)
+        for slopes in ([ends, inner], [inner, ends])
+    )
+    return _Bin(x - bound, y - bound, width, height, left, right)
 
 
 def _evaluate(position: Array, b: _Bin) -> tuple[Array, Array]:
