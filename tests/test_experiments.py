@@ -43,12 +43,32 @@ def test_bulk_coverage(bulk: pathlib.Path) -> None:
 
 
 def test_failure(bulk: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """No miss goes unnoticed; one that no draw comes near fails the check of the prediction.
+
+    Chi square of the truth is the number of channels, give or take the root of twice that. The
+    check fires from 2.33 such deviations above it on. So it must where the best draw is further
+    than 2.33, and 3 for the data's luck, below the truth's likelihood: nearer, luck decides.
+    """
+    from experiments.bulk_coverage.planets import planet
+
     results = run("failure", tmp_path, "--bulk", str(bulk / "runs"))
     told = results["truncated"]
     assert "truncated_000" in told["missed after all"]
-    assert told["all rounds"]["caught"]["chi2 of the prediction"] == 1
+    assert told["missed, and not a word"] == []
+    assert told["all rounds"]["caught"]["any after correction"] == 1
     assert told["all rounds"]["false alarms"]["chi2 of the prediction"] == 0
     assert told["policy"]["quiet, and missed"] == 0
+    found = [json.loads(path.read_text()) for path in (bulk / "runs" / "units").glob("*.json")]
+    n_channels = planet(0)[0].observation.n_channels
+    near = (2.33 + 3) * (n_channels / 2) ** 0.5  # a log-likelihood is half a chi square
+    gross = [
+        r["warnings"]["chi2_p_value"]
+        for unit in found
+        for r in unit["rounds"]
+        if unit["log_likelihood_truth"] - r["log_likelihood_best"] > near
+    ]
+    assert len(gross) >= 2
+    assert max(gross) < 0.01
     assert "truncated_000_narrow" in results["narrow priors"]
     assert (tmp_path / "miss.png").exists()
 

@@ -672,7 +672,8 @@ def emission(parameters):
 def test_emission_with_a_marginal_scale(features):
     """Temperature against quadrature, with the scale integrated out: evidence, mean, deviation.
 
-    Some values are below 0. The network alone is within a third of a deviation.
+    Some values are below 0. Means of the network alone are off by 0.05 deviations (seeds 4 to 11,
+    root mean square), widths are 1 to 1.26 of the exact one: bounds are five and three times that.
     """
     rng = np.random.default_rng(5)
     truth = emission({"T": np.array([900.0])})[0]
@@ -711,7 +712,7 @@ def test_emission_with_a_marginal_scale(features):
         log_evidence, abs=4 * corrected.log_evidence_error + 1e-3
     )
     sample = raw.sample(4000)[:, 0]
-    assert sample.mean() == pytest.approx(mean, abs=sd / 3)
+    assert sample.mean() == pytest.approx(mean, abs=sd / 4)
     assert sample.std() == pytest.approx(sd, rel=1 / 3)
 
 
