@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from floppity_jax.nested.readers import read_nested
     from floppity_jax.observation import Observation
     from floppity_jax.pool import Pool
-    from floppity_jax.posterior import Posterior, load_posterior
+    from floppity_jax.posterior import Posterior
+    from floppity_jax.posterior_file import load_posterior
     from floppity_jax.priors import (
         Fixed,
         LogNormal,
@@ -61,7 +62,7 @@ _HOME = {
     "compare_posteriors": "diagnostics.comparison",
     "jax_batched": "simulators.base",
     "join": "datasets",
-    "load_posterior": "posterior",
+    "load_posterior": "posterior_file",
     "noise_realisations": "ensembles.run",
     "read_nested": "nested.readers",
     "read_observation": "spectra.read",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,34 +13,24 @@ import numpy as np
 import scipy.special
 from scipy.special import logsumexp
 
-from floppity_jax.datasets import join
-from floppity_jax.density import (
-    Density,
-    density_arrays,
-    density_from_arrays,
-    log_standard_normal,
-)
+from floppity_jax.density import Density, log_standard_normal
 from floppity_jax.errors import InvalidInput, NoLikelihoodError, SimulatorError
 from floppity_jax.flows.config import FlowConfig
 from floppity_jax.importance import adaptive_draws, pareto_smoothed
-from floppity_jax.instrument.model import Instrument
 from floppity_jax.measurement import Measurement
 from floppity_jax.mixture import WeightedSimulations
 from floppity_jax.noise import require_errors
 from floppity_jax.observation import Observation
-from floppity_jax.pool import Pool
 from floppity_jax.priors import ParameterSpace
 from floppity_jax.proposals import effective_sample_size, normalised, systematic
 from floppity_jax.record import RunRecord
-from floppity_jax.simulate import Simulations, simulate
-from floppity_jax.store import Arrays, read_arrays, write_arrays
+from floppity_jax.simulate import Simulations
 from floppity_jax.timing import Stopwatch
 from floppity_jax.typing import Float
 
 if TYPE_CHECKING:
     import xarray
 
-OBSERVED = ("values", "errors", "wavelength", "bin_width", "covariance")  # arrays of an observation
 CORRECTION = 2**31 - 1  # keeps the keys of importance sampling apart from those of the rounds
 # Runs the simulator on physical parameters; the text names the piece of work, for the store.
 Evaluate = Callable[[str, Float[np.ndarray, "n d"]], Simulations]
@@ -224,40 +213,9 @@ class Posterior:
 
     def save(self, path: str | pathlib.Path) -> None:
         """Write the posterior to one ``.npz`` file; `load_posterior` reads it."""
-        arrays, description = self._content()
-        arrays["description"] = np.array(json.dumps(description))
-        write_arrays(pathlib.Path(path), arrays)
+        from floppity_jax.posterior_file import save_posterior
 
-    def _content(self) -> tuple[Arrays, dict[str, Any]]:
-        o, whitening = self.observation, self.density.whitening
-        instrument = self.measurement.instrument
-        arrays = {
-            **density_arrays(self.density),
-            **{
-                f"observation_{i}_{field}": getattr(part, field)
-                for i, part in enumerate(o.parts)
-                for field in OBSERVED
-                if getattr(part, field) is not None
-            },
-        }
-        if instrument.grid is not None:
-            arrays["grid"] = instrument.grid
-        description = {
-            "parameters": self.space.describe(),
-            "dim": len(whitening.mean),
-            "flow": dataclasses.asdict(self.flow),
-            "observations": [{"name": part.name, "unit": part.unit} for part in o.parts],
-            "instrument": instrument.describe(),
-            "simulator_names": self.measurement.simulator_names,
-            "record": {
-                "seed": self.record.seed,
-                "method": self.record.method,
-                "importance_calls": self.record.importance_calls,
-                "seconds": self.record.seconds,
-                "configuration": self.record.configuration,
-            },
-        }
-        return arrays, description
+        save_posterior(self, pathlib.Path(path))
 
     def _evaluator(self) -> Evaluate:
         if self.evaluate is None:
@@ -383,60 +341,6 @@ class ImportancePosterior(Posterior):
         log_weights = np.full(len(self.draws), -np.inf)
         log_weights[good], k = pareto_smoothed(self.log_weights[good])
         return log_weights, k
-
-    def _content(self) -> tuple[Arrays, dict[str, Any]]:
-        arrays, description = super()._content()
-        own = {"draws": self.draws, "spectra": self.spectra, "log_weights": self.log_weights}
-        return arrays | own, {**description, "log_mass_error": self.log_mass_error}
-
-
-def load_posterior(
-    path: str | pathlib.Path, *, simulator: Callable[..., Any] | None = None, pool: Any = None
-) -> Posterior:
-    """Read a posterior that `Posterior.save` wrote.
-
-    Parameters
-    ----------
-    path
-        The file.
-    simulator, pool
-        As for `Retrieval`; needed only to correct the posterior again. The history of the rounds
-        stays in the run directory: ``record.rounds`` of a loaded posterior is empty.
-    """
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise InvalidInput("path", str(path), "must be a file", "Check the spelling and folder.")
-    arrays = read_arrays(path)
-    description = json.loads(str(arrays.pop("description")))
-    space = ParameterSpace.from_description(description["parameters"])
-    parts = []
-    for i, named in enumerate(description["observations"]):
-        keys = {field: f"observation_{i}_{field}" for field in OBSERVED}
-        fields: dict[str, Any] = {f: arrays[key] for f, key in keys.items() if key in arrays}
-        parts.append(Observation(**named, **fields))
-    instrument = Instrument.from_description(description["instrument"], arrays.get("grid"))
-    measurement = Measurement(join(parts), space, instrument, description["simulator_names"])
-    flow = FlowConfig(**description["flow"])
-    evaluate: Evaluate | None = None
-    if simulator is not None:
-        host = Pool.of(pool)
-
-        def evaluate(_name: str, theta: Float[np.ndarray, "n d"]) -> Simulations:
-            parameters = measurement.simulator_parameters(theta)
-            return simulate(simulator, parameters, measurement.output, host)
-
-    common: dict[str, Any] = {
-        "measurement": measurement,
-        "density": density_from_arrays(arrays, description["dim"], flow),
-        "flow": flow,
-        "record": RunRecord(**description["record"]),
-        "evaluate": evaluate,
-    }
-    if "log_weights" in arrays:
-        common |= {key: arrays[key] for key in ("draws", "spectra", "log_weights")}
-        common["log_mass_error"] = description["log_mass_error"]
-        return ImportancePosterior(**common)
-    return Posterior(**common)
 
 
 def _fields(posterior: Posterior) -> dict[str, Any]:
