@@ -20,6 +20,7 @@ def fit_arrays(fit: Fit) -> dict[str, np.ndarray]:
         **{f"features_{name}": np.asarray(v) for name, v in fit.features._asdict().items()},
         "log_threshold": np.array(fit.log_threshold),
         "log_threshold_used": np.array(fit.log_threshold_used),
+        "overlap": np.array(fit.overlap),
         "train_loss": np.array(fit.record.train_loss),
         "validation_loss": np.array(fit.record.validation_loss),
         "stop_reason": np.array(fit.record.reason.name),
@@ -38,6 +39,7 @@ def fit_from_arrays(arrays: Mapping[str, np.ndarray], dim: int, flow: FlowConfig
         ),
         float(arrays["log_threshold"]),
         float(arrays["log_threshold_used"]),
+        float(arrays["overlap"]),
         TrainingRecord(
             arrays["train_loss"].tolist(),
             arrays["validation_loss"].tolist(),

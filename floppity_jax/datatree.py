@@ -168,6 +168,7 @@ def _rounds(record: RunRecord) -> xarray.Dataset:
         "used",
         "acceptance",
         "proposal_ess",
+        "overlap",
         "ignored_regions",
         "change",
         "efficiency",

@@ -34,7 +34,7 @@ class Law(NamedTuple):
     prior_share : float
         Share of the draws that came from the prior (``apt``).
     alone : bool
-        The region need not lie in those before it.
+        The region does not lie in those before it; later ones lie in this.
     log_mass, log_mass_error, log_cap : float
         As in `proposals.Draws`.
     """
@@ -122,10 +122,9 @@ def log_density_ratios(
             )
         else:
             in_region = law.density.log_prob(z) >= law.log_threshold
-            in_all &= in_region
-            inside = in_region if law.alone else in_all
+            in_all = in_region if law.alone else in_all & in_region
             rows.append(np.full(len(z), -np.inf))
-            rows[-1][inside] = _capped(law, z[inside], log_prior[inside]) - law.log_mass
+            rows[-1][in_all] = _capped(law, z[in_all], log_prior[in_all]) - law.log_mass
     return np.stack(rows)
 
 

@@ -67,8 +67,6 @@ class Draws(NamedTuple):
         Share of the candidates inside every region; of a chain, share of the steps taken.
     sampler : Sampler
         How they were drawn.
-    ignored : int
-        Older regions they need not lie in, since no candidate lay in all regions.
     log_mass, log_mass_error : float
         Log of the prior mass of what was drawn from, and its standard error.
     log_cap : float
@@ -80,7 +78,6 @@ class Draws(NamedTuple):
     ess: float
     acceptance: float
     sampler: Sampler = Sampler.PRIOR
-    ignored: int = 0
     log_mass: float = 0.0
     log_mass_error: float = 0.0
     log_cap: float = np.inf
@@ -121,6 +118,13 @@ def log_threshold_wide(key: Key, density: Density) -> float:
     return float(np.quantile(density.log_prob(z), TRUNCATED_MASS))
 
 
+def overlap(key: Key, posterior: Region, regions: list[Region]) -> float:
+    """Share of a posterior that lies in all of the ``regions``; its own has no part in it."""
+    if not regions:
+        return 1.0
+    return float(_in_all(regions, posterior.density.draw(key, 2**12)).mean())
+
+
 def draw_truncated(key: Key, n: int, regions: list[Region]) -> Draws:
     """Draw from the prior restricted to where all regions overlap (Deistler et al. 2022).
 
@@ -130,10 +134,9 @@ def draw_truncated(key: Key, n: int, regions: list[Region]) -> Draws:
     chosen with probabilities proportional to the weights: where no weight is above ``1 / n``, and
     few are, that is rejection sampling, and exact. If the effective size stays below ``n``,
     Markov chains start from the candidates instead, and fewer draws come back where not enough
-    of them moved. If none lies in all regions, the newest alone counts: it was learned nearest to
-    the posterior. If none lies even there, no draws are returned.
+    of them moved. If none lies in all regions, no draws are returned.
     """
-    key_candidates, key_choice, key_newest = jax.random.split(key, 3)
+    key_candidates, key_choice = jax.random.split(key)
     pieces, log_weights = [], []
     inside, tried, ess = 0, 0, 0.0
     most = max(MOST_CANDIDATES, MOST_CANDIDATES_A_DRAW * n)
@@ -147,9 +150,6 @@ def draw_truncated(key: Key, n: int, regions: list[Region]) -> Draws:
         log_weights.append(log_weight[kept])
         inside, tried = inside + int(kept.sum()), tried + CHUNK
         ess = effective_sample_size(np.concatenate(log_weights))
-    if not inside and len(regions) > 1:
-        draws = draw_truncated(key_newest, n, regions[-1:])
-        return draws._replace(ignored=len(regions) - 1)
     z, log_weight = np.concatenate(pieces), np.concatenate(log_weights)
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key_choice)))
     if not inside:

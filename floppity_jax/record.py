@@ -22,8 +22,12 @@ class RoundInfo:
         independent draws behind the proposed ones.
     sampler : str
         How the parameters of the round were drawn: the name of a `proposals.Sampler`.
+    overlap : float
+        Share of the posterior that lies in the regions of the rounds before; 1 where there are
+        none.
     ignored_regions : int
-        Earlier regions that the proposal had to leave out, since they did not overlap.
+        Earlier regions that were given up after the round, since its posterior does not lie in
+        them, and with them the simulations drawn there.
     change : float
         Total variation distance of the posterior from that of the round before, 0 to 1
         (`sequential.distance`); from the prior in round one.
@@ -53,6 +57,7 @@ class RoundInfo:
     acceptance: float
     proposal_ess: float
     sampler: str
+    overlap: float
     ignored_regions: int
     change: float
     efficiency: float

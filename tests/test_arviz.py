@@ -77,7 +77,8 @@ def record():
         training = TrainingRecord(losses, losses, reason, 0, losses[-1])
         return RoundInfo(
             simulations=100, failures=1, taken_over=0, used=99, acceptance=0.5, proposal_ess=80.0,
-            sampler=sampler, ignored_regions=0, change=0.1, efficiency=np.nan, misfit=1.0,
+            sampler=sampler, overlap=1.0, ignored_regions=0, change=0.1, efficiency=np.nan,
+            misfit=1.0,
             feature_distance=1.0, feature_share=0.5,
             reconstruction_error=0.1, quantiles=quantiles, training=training,
         )  # fmt: skip

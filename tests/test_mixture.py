@@ -46,9 +46,9 @@ def _assert_standard(scores):
     assert (scores**2).sum() < stats.chi2(len(scores)).isf(1e-3)
 
 
-def _law(density, log_threshold, draws):
+def _law(density, log_threshold, draws, *, alone=False):
     return Law(
-        len(draws.z), density, log_threshold, alone=draws.ignored > 0, log_mass=draws.log_mass,
+        len(draws.z), density, log_threshold, alone=alone, log_mass=draws.log_mass,
         log_mass_error=draws.log_mass_error, log_cap=draws.log_cap,
     )  # fmt: skip
 
@@ -83,6 +83,25 @@ def test_truncated_rounds(monkeypatch, sampler, width):
 
     _assert_standard(_scores(rounds))
     assert np.isinf(caps).all() == (sampler is Sampler.CHAIN)
+
+
+def test_rounds_after_a_region_was_given_up():
+    """The first lies beside the posterior; the second lies in no other, and the third in it."""
+    places = [(4.5, 2.5), (0.0, 3.5), (0.0, 3.0)]  # how far off, and radius, in deviations
+    regions = []
+    for shift, radius in places:
+        density = Gaussian(MEAN + shift * CHOLESKY @ [0.6, 0.8])
+        regions.append(Region(density, density.log_prob(density.mean[None])[0] - 0.5 * radius**2))
+
+    def rounds(key):
+        laws, z = [Law(N)], [draw_prior(jax.random.fold_in(key, 0), N, 2).z]
+        for i, nested in enumerate((regions[:1], regions[1:2], regions[1:])):
+            draws = draw_truncated(jax.random.fold_in(key, i + 1), N, nested)
+            laws.append(_law(*nested[-1], draws, alone=len(nested) == 1))
+            z.append(draws.z)
+        return laws, np.concatenate(z)
+
+    _assert_standard(_scores(rounds))
 
 
 def test_the_mass_of_a_region():

@@ -8,7 +8,7 @@ from processes import Here
 from scipy import stats
 
 import floppity_jax as fp
-from floppity_jax import retrieval, rounds, sequential
+from floppity_jax import proposals, retrieval, rounds, sequential
 from floppity_jax.density import Density, Whitening, new_flows
 from floppity_jax.flows.config import FlowConfig
 from floppity_jax.measurement import Measurement
@@ -122,6 +122,59 @@ def test_efficiency_is_not_a_number_where_it_cannot_be_known(why):
         n = sequential.LEAST_ESS  # and of these, few lie where the likelihood is high
     density = _gaussian(MEAN, COVARIANCE)
     assert np.isnan(sequential.efficiency(problem, _state(0, n, problem), density))
+
+
+def _lost(problem, state):
+    """As after a first round that lost the posterior: its region lies 4.5 deviations beside it."""
+    beside = _gaussian(MEAN + 4.5 * np.linalg.cholesky(COVARIANCE) @ [0.6, -0.8], COVARIANCE)
+    region = proposals.highest_density_region(jax.random.key(0), beside)
+    wide = proposals.log_threshold_wide(jax.random.key(1), beside)
+    fit = sequential.learn(jax.random.key(2), problem, state)
+    fit = fit._replace(density=beside, log_threshold=region.log_threshold, log_threshold_used=wide)
+    return sequential.update(problem, state, fit)
+
+
+def _one_more(problem, state, seed, n=1000):
+    """Simulate, with noise, and learn."""
+    keys = jax.random.split(jax.random.key(seed))
+    draws = sequential.propose(keys[0], problem, state, n)
+    noise = SIGMA * np.random.default_rng(seed).normal(size=(n, N_CHANNELS))
+    law = sequential.law(problem, state, n, draws)
+    state = sequential.add(state, draws.z, draws.z @ DESIGN + noise, law)
+    fit = sequential.learn(keys[1], problem, state)
+    return fit, sequential.update(problem, state, fit)
+
+
+@pytest.mark.parametrize("given_up", [True, False])
+def test_regions_that_lost_the_posterior_are_given_up(monkeypatch, given_up):
+    """Where the simulator is stochastic, so that simulations outside of a region are seen.
+
+    The posterior is then found again: with six seeds its mean is off by 0.10 to 0.22 deviations,
+    and by 0.69 to 0.91 where the regions are kept.
+    """
+    if not given_up:
+        monkeypatch.setattr(sequential, "LEAST_OVERLAP", 0.0)
+    problem = _problem(observation=fp.Observation(OBSERVATION.values), rows=5000)
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(1000, 2))
+    noisy = z @ DESIGN + SIGMA * rng.normal(size=(1000, N_CHANNELS))
+    state = _lost(problem, sequential.add(sequential.init(problem), z, noisy, Law(1000)))
+    fit, state = _one_more(problem, state, 1)
+    assert fit.overlap < 0.9
+    assert len(state.regions) == (1 if given_up else 2)
+    if given_up:
+        assert not state.used[1000:].any()  # drawn in the region that was given up
+        assert not state.inside[1000:].any()
+    for seed in (2, 3):
+        fit, state = _one_more(problem, state, seed)
+    if given_up:
+        assert fit.overlap > 0.9
+        assert [law.alone for law in state.laws] == [False, True, True, False]
+        assert not state.used[1000:2000].any()
+        assert state.used[2000:].mean() > 0.5
+    draws = fit.density.draw(jax.random.key(0), 4000)
+    shift = np.linalg.solve(np.linalg.cholesky(COVARIANCE), draws.mean(axis=0) - MEAN)
+    assert (np.linalg.norm(shift) < 0.45) == given_up
 
 
 @fp.batched
