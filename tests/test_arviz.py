@@ -192,6 +192,20 @@ def test_pareto_k_is_that_of_the_weights_in_the_tree(posterior, tree):
     assert (reading.value, reading.verdict) == (f"{k.item():.2f}", "good")
 
 
+@pytest.mark.parametrize(("given_up", "verdict"), [((0, 0), None), ((1, 0), ""), ((0, 2), "bad")])
+def test_a_round_that_contradicts_those_before_is_told_of(tree, given_up, verdict):
+    """And the table warns where it is the last, which no other has confirmed."""
+    from floppity_jax.report.readings import readings
+    from floppity_jax.report.table import summary_table
+
+    tree = tree.copy()
+    tree["rounds"] = tree["rounds"].to_dataset().assign(ignored_regions=("round", list(given_up)))
+    found = [r for r in readings(tree) if r.name.startswith("Rounds that contradict")]
+    assert [r.verdict for r in found] == ([] if verdict is None else [verdict])
+    warned = [line for line in summary_table(tree).splitlines() if line.startswith("last round")]
+    assert len(warned) == (verdict == "bad")
+
+
 def test_pair_plot_shows_the_draws(arviz_plots, tree):
     viz = arviz_plots.plot_pair(tree, backend="matplotlib").viz
     assert viz["var_name_x"].to_numpy().tolist() == list(VARIABLES)

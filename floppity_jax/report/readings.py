@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from floppity_jax.diagnostics.predictive import TAIL, ResidualWindow
 from floppity_jax.familiarity import UNFAMILIAR
 from floppity_jax.importance import pareto_limit, pareto_reading
@@ -79,6 +81,28 @@ def _change(tree: xarray.DataTree) -> Reading | None:
         "Total variation distance from the posterior of the round before, 0 to 1: the best "
         f"classifier could tell the two apart with accuracy {(1 + change) / 2:.3g}. Good below "
         f"{CONVERGED_DISTANCE}, the stopping rule.",
+    )  # fmt: skip
+
+
+def _given_up(tree: xarray.DataTree) -> Reading | None:
+    rounds = rounds_of(tree)
+    if rounds is None or not rounds["ignored_regions"].any():
+        return None
+    contradicted = 1 + np.flatnonzero(rounds["ignored_regions"].to_numpy())
+    last = contradicted[-1] == rounds.sizes["round"]
+    if last:
+        verdict = BAD
+        meaning = (
+            "The last round contradicts those before it, and none has confirmed it: add rounds."
+        )
+    else:
+        verdict = NEUTRAL
+        meaning = (
+            "Later rounds agree. What had been drawn in the regions given up was not learned from."
+        )
+    return Reading(
+        "Rounds that contradict those before", ", ".join(map(str, contradicted)), verdict, meaning,
+        "Where a posterior does not lie in the regions of the rounds before, these are given up.",
     )  # fmt: skip
 
 
@@ -293,6 +317,6 @@ def _failures(tree: xarray.DataTree) -> Reading | None:
 
 
 _READERS: tuple[Callable[[xarray.DataTree], Reading | None], ...] = (
-    _change, _training, _misfit, _familiarity, _uncorrected, _efficiency, _ess, _pareto, _evidence,
-    _chi2, _p_value, _failures,
+    _change, _given_up, _training, _misfit, _familiarity, _uncorrected, _efficiency, _ess, _pareto,
+    _evidence, _chi2, _p_value, _failures,
 )  # fmt: skip

@@ -11,6 +11,7 @@ from floppity_jax.errors import InvalidInput
 from floppity_jax.familiarity import UNFAMILIAR
 from floppity_jax.importance import pareto_reading
 from floppity_jax.summary import aligned, interval, is_log, parameters
+from floppity_jax.summary import rounds as rounds_of
 
 if TYPE_CHECKING:
     import xarray
@@ -30,7 +31,8 @@ def summary_table(datatree: xarray.DataTree) -> str:
         ``prior_share_excluded``, ``seconds_simulating``,
         ``seconds_compiling``, ``seconds_training``, ``seconds_sampling``, ``log_evidence`` with
         ``log_evidence_error``, ``importance_efficiency`` and ``pareto_k``. With the groups that
-        `residual_scan` needs, a window of channels that stands out has a line too.
+        `residual_scan` needs, a window of channels that stands out has a line too; with the group
+        ``rounds``, a last round that contradicts those before it.
 
     Returns
     -------
@@ -91,6 +93,10 @@ def run_facts(
             f"sigma from the nearest simulation, further than all but {known['feature_share']:.1%}"
         )
         facts.append(("unfamiliar", fact))
+    rounds = rounds_of(datatree)
+    if rounds is not None and rounds["ignored_regions"][-1] > 0:
+        fact = "contradicts the rounds before it, whose regions left its posterior out: add rounds"
+        facts.append(("last round", fact))
     if "log_evidence" in known:
         error = known.get("log_evidence_error")
         value = f"{known['log_evidence']:.2f}" + (f" +- {error:.2f}" if error is not None else "")
