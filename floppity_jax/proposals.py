@@ -118,11 +118,9 @@ def log_threshold_wide(key: Key, density: Density) -> float:
     return float(np.quantile(density.log_prob(z), TRUNCATED_MASS))
 
 
-def overlap(key: Key, posterior: Region, regions: list[Region]) -> float:
-    """Share of a posterior that lies in all of the ``regions``; its own has no part in it."""
-    if not regions:
-        return 1.0
-    return float(_in_all(regions, posterior.density.draw(key, 2**12)).mean())
+def overlap(key: Key, density: Density, regions: list[Region]) -> float:
+    """Share of a posterior that lies in all of the regions; 1 where there are none."""
+    return float(_in_all(regions, density.draw(key, 2**12)).mean())
 
 
 def draw_truncated(key: Key, n: int, regions: list[Region]) -> Draws:

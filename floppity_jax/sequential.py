@@ -258,7 +258,7 @@ def learn(
         if observation.errors is None
         else region.log_threshold
     )
-    overlap = proposals.overlap(key_overlap, region, state.regions)
+    overlap = proposals.overlap(key_overlap, region.density, state.regions)
     return Fit(density, features, region.log_threshold, log_threshold_used, overlap, record)
 
 
