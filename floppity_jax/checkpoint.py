@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from floppity_jax.density import density_arrays, density_from_arrays
+from floppity_jax.errors import RunDirectoryError
 from floppity_jax.features import Features
 from floppity_jax.flows.config import FlowConfig
 from floppity_jax.sequential import Fit
@@ -30,7 +31,19 @@ def fit_arrays(fit: Fit) -> dict[str, np.ndarray]:
 
 
 def fit_from_arrays(arrays: Mapping[str, np.ndarray], dim: int, flow: FlowConfig) -> Fit:
-    """Rebuild a fit from what `fit_arrays` returned."""
+    """Rebuild a fit from what `fit_arrays` returned.
+
+    Raises
+    ------
+    RunDirectoryError
+        Where they were written before rounds kept what this version goes by.
+    """
+    if "overlap" not in arrays:
+        raise RunDirectoryError(
+            "the rounds of this run directory are of an older version, which did not keep the "
+            "overlap of each with those before. Take up its first round by reuse= in a new "
+            "directory, or finish it with the version that began it."
+        )
     features = Features(*(arrays[f"features_{name}"] for name in Features._fields))  # type: ignore[arg-type]
     return Fit(
         density_from_arrays(arrays, dim, flow),

@@ -120,6 +120,8 @@ def log_threshold_wide(key: Key, density: Density) -> float:
 
 def overlap(key: Key, density: Density, regions: list[Region]) -> float:
     """Share of a posterior that lies in all of the regions; 1 where there are none."""
+    if not regions:
+        return 1.0
     return float(_in_all(regions, density.draw(key, 2**12)).mean())
 
 

@@ -26,8 +26,8 @@ class RoundInfo:
         Share of the posterior that lies in the regions of the rounds before; 1 where there are
         none.
     ignored_regions : int
-        Earlier regions that were given up after the round, since its posterior does not lie in
-        them, and with them the simulations drawn there.
+        Earlier regions that were given up after the round, since less than half of its posterior
+        lies in them, and with them the simulations drawn there.
     change : float
         Total variation distance of the posterior from that of the round before, 0 to 1
         (`sequential.distance`); from the prior in round one.

@@ -350,4 +350,8 @@ class Retrieval:
 
 def _converged(info: RoundInfo) -> bool:
     """Whether successive posteriors agree; an efficiency that is not known is no obstacle."""
-    return info.change < CONVERGED_DISTANCE and not info.efficiency < CONVERGED_EFFICIENCY
+    return (
+        info.change < CONVERGED_DISTANCE
+        and not info.efficiency < CONVERGED_EFFICIENCY
+        and not info.ignored_regions
+    )

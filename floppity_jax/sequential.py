@@ -94,7 +94,8 @@ class Fit(NamedTuple):
     log_threshold_used : float
         Least log density of the simulations that the next round learns from.
     overlap : float
-        Share of the posterior that lies in the regions before it; 1 where there are none.
+        Share of the posterior, under the errors as given, that lies in the regions before it; 1
+        where there are none.
     record : TrainingRecord
         Losses and stop reason.
     """
@@ -122,8 +123,8 @@ class State(NamedTuple):
     spectra : array (n, k)
         What the simulator returned, noise-free.
     valid : array (n,)
-        Which of them are draws of the prior in the ``regions``: those of regions since given up
-        are not. All for ``apt``.
+        Which of them may be learned from: not those drawn in regions since given up. All for
+        ``apt``.
     inside : array (n,)
         Which of the valid lie in every region so far.
     used : array (n,)
@@ -133,7 +134,8 @@ class State(NamedTuple):
     n_prior : int
         How many of the first simulations were drawn from the prior.
     regions : list of Region
-        One a round, for ``truncated``; each is used within all those before it.
+        One a round since regions were last given up, for ``truncated``; each is used within all
+        those before it.
     laws : list of Law
         What the parameters of each round were drawn from.
     """
@@ -147,6 +149,11 @@ class State(NamedTuple):
     fit: Fit | None
     regions: list[proposals.Region]
     laws: list[Law]
+
+    @property
+    def from_prior(self) -> Bool[np.ndarray, " n"]:
+        """Which simulations are those of round one."""
+        return np.arange(len(self.z)) < self.n_prior
 
 
 def init(problem: Problem) -> State:
@@ -233,7 +240,7 @@ def learn(
     data = training.make_training_set(
         rows,
         log_standard_normal(z),
-        (np.arange(len(state.z)) < state.n_prior)[state.used],
+        state.from_prior[state.used],
         n_rows=problem.rows,
         validation_fraction=problem.training.validation_fraction,
     )
@@ -258,7 +265,7 @@ def learn(
         if observation.errors is None
         else region.log_threshold
     )
-    overlap = proposals.overlap(key_overlap, region.density, state.regions)
+    overlap = proposals.overlap(key_overlap, density, state.regions)
     return Fit(density, features, region.log_threshold, log_threshold_used, overlap, record)
 
 
@@ -337,14 +344,14 @@ def update(problem: Problem, state: State, fit: Fit) -> State:
     resolving it (`experiments/benchmarks/README.md`).
 
     A region fitted to few simulations may leave the posterior out, and no later one inside it could
-    bring that back. So where a posterior does not lie in the regions before it, they are given up,
-    and with them what was drawn there: what is left are draws of the prior.
+    bring that back. So where less than half of a posterior lies in the regions before it, they are
+    given up, and with them what was drawn there: what is left are draws of the prior.
     """
     state = state._replace(fit=fit)
     if problem.method == "apt":
         return state
     if fit.contradicts:
-        prior = np.arange(len(state.z)) < state.n_prior
+        prior = state.from_prior
         state = state._replace(regions=[], valid=prior, inside=prior)
     region = proposals.Region(fit.density._replace(base_scale=1.0), fit.log_threshold)
     near = region._replace(log_threshold=fit.log_threshold_used)

@@ -211,7 +211,7 @@ def test_overlap_is_the_posterior_mass_in_the_regions(shift):
     """Of a normal law shifted by so many deviations, in a circle: a non-central chi square."""
     radius = 2.0
     moved = Gaussian(MEAN + shift * CHOLESKY @ [0.6, 0.8])
-    found = proposals.overlap(jax.random.key(0), moved, [_ellipse(3.0), _ellipse(radius)])
+    found = proposals.overlap(jax.random.key(0), moved, [_ellipse(radius), _ellipse(3.0)])
     exact = stats.ncx2(2, shift**2).cdf(radius**2) if shift else stats.chi2(2).cdf(radius**2)
     assert found == pytest.approx(exact, abs=5 * np.sqrt(exact * (1 - exact) / 2**12) + 1e-6)
 

@@ -1,5 +1,7 @@
 """Measures of a round against closed forms, and what a run does with them."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -9,7 +11,9 @@ from scipy import stats
 
 import floppity_jax as fp
 from floppity_jax import proposals, retrieval, rounds, sequential
+from floppity_jax.checkpoint import fit_from_arrays
 from floppity_jax.density import Density, Whitening, new_flows
+from floppity_jax.errors import RunDirectoryError
 from floppity_jax.flows.config import FlowConfig
 from floppity_jax.measurement import Measurement
 from floppity_jax.mixture import Law
@@ -218,6 +222,30 @@ def test_many_rounds_compile_nothing_after_the_second(monkeypatch):
     assert len(posterior.record.rounds) == len(after_round) == 20
     assert after_round[0] > 0  # the count works
     assert after_round[-1] == after_round[1], compiled[after_round[1] :]
+
+
+def test_a_run_tells_which_rounds_gave_regions_up(monkeypatch, tmp_path):
+    """Here all of them do; resumed, they are the same."""
+    monkeypatch.setattr(sequential, "LEAST_OVERLAP", 2.0)
+    posteriors = [
+        _retrieval().run(4, 300, seed=0, directory=tmp_path, resume=resume, progress=False)
+        for resume in (False, True)
+    ]
+    for posterior in posteriors:
+        infos = posterior.record.rounds
+        assert [info.ignored_regions for info in infos] == [0, 1, 1, 1]
+        assert infos[0].overlap == 1
+        assert all(0.5 < info.overlap <= 1 for info in infos[1:])
+        assert all(300 < info.used < 600 for info in infos[1:])  # of the prior, and of one region
+    np.testing.assert_array_equal(*[posterior.sample(10) for posterior in posteriors])
+    np.testing.assert_array_equal(*[p.simulations.log_weights for p in posteriors])
+    # A round that contradicts is no end, however little it changed.
+    assert not retrieval._converged(dataclasses.replace(infos[-1], change=0.0, efficiency=1.0))
+
+
+def test_rounds_of_an_older_version_are_told_of():
+    with pytest.raises(RunDirectoryError, match="older version"):
+        fit_from_arrays({}, 2, SMALL)
 
 
 def test_a_run_stops_once_two_rounds_agree():

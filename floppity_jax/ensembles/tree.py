@@ -19,7 +19,7 @@ DRAWS = 4096  # behind the quantiles of a corrected posterior
 # Of the draws of one posterior, in its own terms: they say nothing of a mixture.
 OF_ONE = ("log_prob", "log_weight")
 FIGURES = ("log_evidence", "log_evidence_error", "ess", "efficiency", "pareto_k")
-ROUND_FIGURES = ("change", "efficiency", "misfit", "feature_share")
+ROUND_FIGURES = ("change", "efficiency", "overlap", "ignored_regions", "misfit", "feature_share")
 
 
 def ensemble_tree(ensemble: Ensemble, n: int, seed: int) -> xarray.DataTree:

@@ -54,6 +54,7 @@ ROUND_COLUMNS = (
     ("used", "learned from", "{:,.0f}"),
     ("sampler", "drawn from", "{}"),
     ("acceptance", "acceptance", "{:.2g}"),
+    ("overlap", "overlap", "{:.2f}"),
     ("change", "change", "{:.2f}"),
     ("efficiency", "expected efficiency", "{:.2g}"),
     ("misfit", "factor on errors", "{:.2f}"),

@@ -102,7 +102,7 @@ def _given_up(tree: xarray.DataTree) -> Reading | None:
         )
     return Reading(
         "Rounds that contradict those before", ", ".join(map(str, contradicted)), verdict, meaning,
-        "Where a posterior does not lie in the regions of the rounds before, these are given up.",
+        "Where less than half of a posterior lies in the regions before it, these are given up.",
     )  # fmt: skip
 
 
