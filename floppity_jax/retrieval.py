@@ -166,8 +166,8 @@ class Retrieval:
         stop
             ``"converged"`` ends the run early, when the posteriors of two rounds in a row are hard
             to tell apart (total variation distance below 0.1) and, where there is a likelihood,
-            correction would keep at least a fifth of its draws. ``record.rounds`` has both figures
-            for each round.
+            correction would keep at least a fifth of its draws; never after a round that gave up
+            the regions of those before. ``record.rounds`` has the figures for each round.
         reuse
             Run directory of another retrieval, with the same parameters and simulator, and of the
             same channels or model grid (say, of another observation): its first round, drawn from
